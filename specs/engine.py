@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An inference engine: what it does differently from the ideal machine, physically.
+
+Every constant is a documented default (``specs/data/engines/<name>.toml``), stated
+or measured by others, to be replaced by fitted ones. The profile ``ideal`` has no
+overhead at all and is the hard floor.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from specs.errors import SpecDataError, UnknownNameError
+
+_ALIASES = {
+    "tensorrt-llm": "trtllm",
+    "trt-llm": "trtllm",
+    "tensorrt_llm": "trtllm",
+    "hf": "transformers",
+    "huggingface": "transformers",
+    "llamacpp": "llama.cpp",
+    "llama-cpp": "llama.cpp",
+    "text-generation-inference": "tgi",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One engine profile.
+
+    Parameters
+    ----------
+    name, title : str
+    fuses_qkv, fuses_gate_up : bool
+        Projections that read the same input run as one GEMM.
+    fuses_norm : bool
+        Residual addition and norm are one pass over the activations.
+    fuses_attention : bool
+        Scores stay on chip (FlashAttention); False writes and reads them.
+    overlaps : bool
+        Operators of a phase overlap perfectly: only total bytes and total FLOPs bound
+        the time. True for ``ideal`` alone.
+    graph_decode : bool
+        Decode steps replay a captured graph: host launches are off the path.
+    kernel_floor_s, attention_floor_s : float
+        Shortest device time of a small kernel, of an attention kernel.
+    host_launch_s : float
+        Host time to launch one kernel where nothing is captured; the phase is never
+        faster than all its launches.
+    host_step_s, host_sequence_s : float
+        Host time per engine step, and per running sequence and step (scheduling,
+        sampling, detokenising) that the device waits for.
+    request_s : float
+        Time per request outside the model: tokenising, queue hand-over, HTTP.
+    compute_frac, memory_frac, attention_frac, link_frac : float
+        Share of the dense peak, of the memory bandwidth, of the dense peak in fused
+        attention, and of the link bandwidth that large kernels reach.
+    tile_weight_frac : float
+        Share of tile and wave quantisation that shows in GEMM time.
+    prefill_chunk_tokens : int
+        Most prompt tokens in one step; 0 prefills the whole batch in one.
+    mixes_prefill : bool
+        A step may carry prompt chunks and decode tokens together.
+    int8_products : bool
+        Products with integer-quantised weights run on 8-bit integers (llama.cpp's MMQ)
+        instead of dequantising to 16 bits.
+    half_accumulate : bool
+        16-bit products may accumulate in 16 bits (twice the rate on GeForce cards).
+    memory_rule : {"total", "free", "fixed", "all"}
+        KV cache gets `memory_frac_kv` of all memory less the rest; that share of what
+        is free after weights and runtime; just what the request needs; everything left.
+    memory_kv_frac : float
+    runtime_bytes, graph_bytes : float
+        Context, libraries and workspace per device; captured graphs per device.
+    kv_block_tokens : int
+        Tokens per page; sequences round up to it.
+    max_sequences : int
+        Default cap on sequences running at once; 0 for none.
+    routing_skew : float
+        Exponent of the power law that expert popularity follows; 0 is uniform.
+    check_command : str
+        Command of the engine's own benchmark, with ``{model}``, ``{input_len}``... .
+    source : str
+        Where the constants come from.
+    """
+
+    name: str
+    title: str
+    fuses_qkv: bool
+    fuses_gate_up: bool
+    fuses_norm: bool
+    fuses_attention: bool
+    overlaps: bool
+    graph_decode: bool
+    kernel_floor_s: float
+    attention_floor_s: float
+    host_launch_s: float
+    host_step_s: float
+    host_sequence_s: float
+    request_s: float
+    compute_frac: float
+    memory_frac: float
+    attention_frac: float
+    link_frac: float
+    tile_weight_frac: float
+    prefill_chunk_tokens: int
+    mixes_prefill: bool
+    int8_products: bool
+    half_accumulate: bool
+    memory_rule: Literal["total", "free", "fixed", "all"]
+    memory_kv_frac: float
+    runtime_bytes: float
+    graph_bytes: float
+    kv_block_tokens: int
+    max_sequences: int
+    routing_skew: float
+    check_command: str
+    serving_check_command: str
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in ("compute_frac", "memory_frac", "attention_frac", "link_frac"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise SpecDataError(f"engine {self.name!r}: {name} must be in (0, 1].")
+
+
+def list_engines() -> tuple[str, ...]:
+    """Names of the shipped engine profiles."""
+    folder = files("specs") / "data" / "engines"
+    names = (path.name for path in folder.iterdir())
+    return tuple(sorted(name[: -len(".toml")] for name in names if name.endswith(".toml")))
+
+
+@lru_cache(maxsize=64)
+def get_engine(name: str) -> Engine:
+    """Engine profile called `name`.
+
+    Raises
+    ------
+    UnknownNameError
+        No such profile is shipped; the message lists those that are.
+    """
+    key = name.strip().lower()
+    key = _ALIASES.get(key, key)
+    known = list_engines()
+    if key not in known:
+        near = get_close_matches(key, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UnknownNameError(
+            f"no engine is called {name!r}; profiles are {', '.join(known)}.{hint}"
+        )
+    text = (files("specs") / "data" / "engines" / f"{key}.toml").read_text(encoding="utf-8")
+    return _engine(key, tomllib.loads(text))
+
+
+def _engine(key: str, raw: dict[str, Any]) -> Engine:
+    values = {name: v["value"] if isinstance(v, dict) else v for name, v in raw.items()}
+    known = {field.name for field in fields(Engine)}
+    unknown, missing = sorted(values.keys() - known), sorted(known - values.keys() - {"name"})
+    if unknown or missing:
+        raise SpecDataError(
+            f"engine file {key}.toml: unknown keys {unknown or 'none'}, missing {missing or 'none'}."
+        )
+    return Engine(name=key, **values)
