@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The standard decoder, read by structure: most families differ in a `Style` only.
+
+Layers of a token mixer and a feed-forward around a residual stream. Attention is
+latent where the config has ``kv_lora_rank``, sparse where it has ``index_topk``,
+windowed as ``layer_types`` and ``sliding_window`` say; the feed-forward is a mixture
+where it counts experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..model import Attention, Block, Dense, LatentAttention, Linear, Model, MoE
+from ._assemble import assemble, next_token_layer
+from ._experts import ExpertStyle, num_experts, read_moe
+from ._layers import heads, latent_shape, rotary_dim, rotated, sparse_layers, windows
+from ._parts import (
+    GATED,
+    QKVO,
+    Heads,
+    Norm,
+    attention,
+    collect,
+    gated_mlp,
+    latent_attention,
+    norm_params,
+    plain_mlp,
+    qkvo,
+)
+from ._reader import Config
+from ._sparse import has_indexer, indexer_layers, sparse_index
+
+Flag = bool | str
+"""Either fixed by the family's code, or the config key that says so (False if absent)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """What a family's code fixes and its config does not say.
+
+    Parameters
+    ----------
+    qkv_bias, o_bias, mlp_bias, head_bias, parallel : bool or str
+        A string names the config's flag.
+    gated : bool
+        Whether the dense feed-forward is gated.
+    qk_norm : str
+        Norms of query and key: ``"head"`` one weight vector per head width, ``"full"``
+        over all heads together, ``"heads"`` a vector of its own per head, ``"plain"``
+        without weights; empty without.
+    qk_norm_flag : str
+        Config key that turns `qk_norm` on.
+    norm, residual_norms, final_norm
+        Kind of the residual norms, how many per layer, kind of the last one.
+    window : str
+        Rule of `specs.families._layers.windows`.
+    sinks : bool
+        One learned sink logit per query head.
+    rotary_frac : float
+        Rotated fraction where the config is silent.
+    tied : bool
+        Whether the head is the embedding where the config is silent.
+    defaults : Mapping
+        What the family's configuration class fills in.
+    """
+
+    qkv_bias: Flag = "attention_bias"
+    o_bias: Flag = "attention_bias"
+    mlp_bias: Flag = "mlp_bias"
+    head_bias: Flag = False
+    parallel: Flag = False
+    gated: bool = True
+    qk_norm: str = ""
+    qk_norm_flag: str = ""
+    qk_norm_kind: Norm = "rms"
+    norm: Norm = "rms"
+    residual_norms: int = 2
+    window: str = "all"
+    sinks: bool = False
+    rotary_frac: float = 1.0
+    tied: bool = False
+    attention_names: tuple[str, str, str, str] = QKVO
+    gated_names: tuple[str, str, str] = GATED
+    plain_names: tuple[str, str] = ("mlp.up_proj", "mlp.down_proj")
+    experts: ExpertStyle = field(default_factory=ExpertStyle)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKind:
+    """What tells the layers of one decoder apart."""
+
+    window: int | None
+    sparse: bool
+    rotated: bool
+    indexed: bool
+
+
+def on(cfg: Config, flag: Flag) -> bool:
+    """Resolve a `Flag` against the config."""
+    return cfg.flag(flag, default=False) if isinstance(flag, str) else flag
+
+
+def activation(cfg: Config) -> str:
+    """Name of the feed-forward's activation."""
+    return cfg.text("hidden_act", "hidden_activation", "activation_function", default="silu")
+
+
+def qk_norm_params(cfg: Config, style: Style, shape: Heads) -> int:
+    """Parameters of the norms over query and key."""
+    if not style.qk_norm or (style.qk_norm_flag and not cfg.flag(style.qk_norm_flag)):
+        return 0
+    each = {
+        "head": 2 * shape.head_dim,
+        "full": (shape.heads + shape.kv_heads) * shape.head_dim,
+        "heads": (shape.heads + shape.kv_heads) * shape.head_dim,
+        "plain": 0,
+    }[style.qk_norm]
+    return norm_params(style.qk_norm_kind, each)
+
+
+def softmax_layer(cfg: Config, style: Style, kind: LayerKind) -> Attention:
+    """Softmax attention of one kind of layer."""
+    shape = heads(cfg)
+    return attention(
+        shape,
+        qkvo(
+            shape,
+            names=style.attention_names,
+            qkv_bias=on(cfg, style.qkv_bias),
+            o_bias=on(cfg, style.o_bias),
+        ),
+        window=kind.window,
+        rotary_dim=rotary_dim(cfg, shape.head_dim, style.rotary_frac) if kind.rotated else 0,
+        norm_params=qk_norm_params(cfg, style, shape),
+        extra_params=shape.heads if style.sinks else 0,
+    )
+
+
+def latent_layer(cfg: Config, style: Style, kind: LayerKind) -> LatentAttention:
+    """Latent attention of one kind of layer, sparse where the config indexes."""
+    cfg.ignore("num_key_value_heads", "head_dim", "qk_head_dim")
+    return latent_attention(
+        latent_shape(cfg),
+        bias=on(cfg, style.qkv_bias),
+        window=kind.window,
+        sparse=sparse_index(cfg, kind.indexed) if has_indexer(cfg) else None,
+    )
+
+
+def dense_mlp(cfg: Config, style: Style) -> Dense:
+    """The dense feed-forward."""
+    hidden, inter = cfg.size("hidden_size"), cfg.size("intermediate_size")
+    act, bias = activation(cfg), on(cfg, style.mlp_bias)
+    if style.gated:
+        return gated_mlp(hidden, inter, activation=act, bias=bias, names=style.gated_names)
+    return plain_mlp(hidden, inter, activation=act, bias=bias, names=style.plain_names)
+
+
+def layer_kinds(cfg: Config, style: Style) -> list[LayerKind]:
+    """The kind of each layer, in order."""
+    layers = cfg.layers()
+    sparse = sparse_layers(cfg, layers) if num_experts(cfg) else [False] * layers
+    indexed = indexer_layers(cfg, layers) if has_indexer(cfg) else [False] * layers
+    return [
+        LayerKind(*entry)
+        for entry in zip(
+            windows(cfg, layers, style.window), sparse, rotated(cfg, layers), indexed, strict=True
+        )
+    ]
+
+
+def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:
+    """One layer of this kind."""
+    hidden = cfg.size("hidden_size")
+    norm_sizes = (hidden,) * style.residual_norms
+    latent = cfg.raw("kv_lora_rank") is not None
+    mixer = (latent_layer if latent else softmax_layer)(cfg, style, kind)
+    ffn: Dense | MoE
+    ffn = read_moe(cfg, activation(cfg), style.experts) if kind.sparse else dense_mlp(cfg, style)
+    return Block(
+        count=1,
+        mixer=mixer,
+        ffn=ffn,
+        norm_sizes=norm_sizes,
+        norm_params=norm_params(style.norm, *norm_sizes),
+        parallel=on(cfg, style.parallel),
+        label="moe" if kind.sparse else "dense",
+    )
+
+
+def prediction_layers(cfg: Config, style: Style, kinds: list[LayerKind]) -> tuple[Block, ...]:
+    """Multi-token-prediction layers, built like the last layer."""
+    count = cfg.size("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers",
+                     default=0, minimum=0, maximum=1000)  # fmt: skip
+    cfg.ignore("mtp_transformer_layers", "mtp_use_dedicated_embeddings")
+    if count == 0 or not cfg.flag("use_mtp", default=True):
+        return ()
+    like = layer(cfg, style, kinds[-1])
+    return (next_token_layer(cfg.size("hidden_size"), count, like, style.norm),)
+
+
+def decoder(cfg: Config, style: Style) -> Model:
+    """A decoder in this style."""
+    cfg.default(**style.defaults)
+    kinds = layer_kinds(cfg, style)
+    return assemble(
+        cfg,
+        collect(kinds, lambda kind: layer(cfg, style, kind)),
+        mtp=prediction_layers(cfg, style, kinds),
+        norm=style.norm,
+        tied=style.tied,
+        head_bias=on(cfg, style.head_bias),
+    )
+
+
+def styled(**values: object) -> Callable[[Config], Model]:
+    """A family function in a style of its own."""
+    style = Style(**values)  # type: ignore[arg-type]
+
+    def family(cfg: Config) -> Model:
+        return decoder(cfg, style)
+
+    return family
+
+
+def structural(cfg: Config) -> Model:
+    """A model of unknown type whose fields are those of a standard decoder."""
+    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    missing = [key for key in needed if not cfg.has(key)]
+    if missing:
+        raise cfg.error(
+            f"unknown model_type, and without {', '.join(missing)} it cannot be read as a "
+            "standard decoder; give a config with these fields"
+        )
+    cfg.warn(
+        f"model_type {cfg.model_type[:60]!r} is not known; read by its structure as a "
+        "pre-norm decoder with RMSNorm and a gated feed-forward"
+    )
+    return decoder(cfg, Style())
+
+
+__all__ = ["Linear", "Style", "decoder", "structural", "styled"]

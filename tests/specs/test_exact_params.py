@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter counts against the models that transformers itself builds, without memory.
+
+Each architecture is built on torch's meta device from a small config whose sizes are
+odd and all different, so that a swapped pair of dimensions shows. Both forms of the
+config are read: complete, and with everything that equals the class's default left
+out, as it is on the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from specs.config import model_from_config
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", minversion="5.0")
+
+pytestmark = [
+    pytest.mark.slow,
+    # Third parties warn about their own deprecations and about our odd small sizes.
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:(torch|transformers|huggingface_hub)"),
+]
+
+BASE: dict[str, Any] = {
+    "hidden_size": 96,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 3,
+    "intermediate_size": 136,
+    "vocab_size": 1031,
+    "max_position_embeddings": 509,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+MLA: dict[str, Any] = {
+    "q_lora_rank": 40,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 14,
+    "qk_rope_head_dim": 6,
+    "v_head_dim": 10,
+}
+
+MOE: dict[str, Any] = {"num_experts_per_tok": 3, "moe_intermediate_size": 52}
+
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {**BASE}),
+    "llama-biases": ("llama", {**BASE, "attention_bias": True, "mlp_bias": True, "head_dim": 10}),
+    "llama-tied": ("llama", {**BASE, "tie_word_embeddings": True}),
+    "mistral": ("mistral", {**BASE, "head_dim": 20}),
+    "mixtral": ("mixtral", {**BASE, "num_local_experts": 7, "num_experts_per_tok": 2}),
+    "qwen2": ("qwen2", {**BASE}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        {**BASE, **MOE, "num_experts": 7, "shared_expert_intermediate_size": 44,
+         "decoder_sparse_step": 2, "mlp_only_layers": [3]},
+    ),
+    "qwen3": ("qwen3", {**BASE, "head_dim": 20}),
+    "qwen3_moe": ("qwen3_moe", {**BASE, **MOE, "head_dim": 20, "num_experts": 7}),
+    "gpt2": (
+        "gpt2",
+        {"n_embd": 96, "n_layer": 3, "n_head": 6, "n_positions": 77, "vocab_size": 1031},
+    ),
+    "gpt_oss": (
+        "gpt_oss",
+        {**BASE, "head_dim": 20, "num_local_experts": 7, "num_experts_per_tok": 2},
+    ),
+    "deepseek_v2": (
+        "deepseek_v2",
+        {**BASE, **MLA, **MOE, "n_routed_experts": 7, "n_shared_experts": 2,
+         "first_k_dense_replace": 2, "num_key_value_heads": 12},
+    ),
+    "deepseek_v2-lite": (
+        "deepseek_v2",
+        {**BASE, **MLA, **MOE, "q_lora_rank": None, "n_routed_experts": 7,
+         "n_shared_experts": 2, "first_k_dense_replace": 2, "num_key_value_heads": 12},
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {**BASE, **MLA, **MOE, "n_routed_experts": 8, "n_shared_experts": 2, "n_group": 2,
+         "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 12},
+    ),
+    "deepseek_v32": (
+        "deepseek_v32",
+        {**BASE, **MLA, **MOE, "n_routed_experts": 8, "n_shared_experts": 1, "n_group": 2,
+         "topk_group": 1, "first_k_dense_replace": 1, "num_key_value_heads": 12,
+         "index_n_heads": 4, "index_head_dim": 18, "index_topk": 32},
+    ),
+    "glm_moe_dsa": (
+        "glm_moe_dsa",
+        {**BASE, **MLA, **MOE, "n_routed_experts": 8, "n_shared_experts": 1, "n_group": 1,
+         "topk_group": 1, "num_key_value_heads": 12, "index_n_heads": 4,
+         "index_head_dim": 18, "index_topk": 32},
+    ),
+}  # fmt: skip
+
+
+def count(model: Any) -> int:
+    """Parameters of a torch model, tied ones once."""
+    unique = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    return sum(unique.values())
+
+
+def build(config: Any) -> Any:
+    """The model transformers makes of a config, without memory for its weights."""
+    for name in (
+        "AutoModelForCausalLM",
+        "AutoModelForSpeechSeq2Seq",
+        "AutoModelForSeq2SeqLM",
+        "AutoModel",
+    ):
+        auto = getattr(transformers, name)
+        if type(config) in auto._model_mapping and not (
+            name == "AutoModelForCausalLM" and is_encoder(config)
+        ):
+            with torch.device("meta"):
+                model = auto.from_config(config)
+            model.tie_weights()
+            return model
+    raise AssertionError(f"transformers builds nothing of {type(config).__name__}")
+
+
+def is_encoder(config: Any) -> bool:
+    """Whether transformers maps it to a decoder although it is used as an encoder."""
+    return config.model_type in {"bert", "roberta", "bart", "whisper", "xlm-roberta"}
+
+
+def small_config(model_type: str, fields: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoConfig.for_model(model_type, **fields)
+    except ValueError as error:
+        if "should contain" in str(error) or "Unrecognized" in str(error):
+            pytest.skip(f"this transformers has no {model_type}")
+        raise
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_small_models_count_as_transformers_builds_them(case: str) -> None:
+    model_type, fields = SMALL[case]
+    config = small_config(model_type, fields)
+    expected = count(build(config))
+    for complete in (True, False):
+        data = json.loads(config.to_json_string(use_diff=not complete))
+        data.setdefault("model_type", model_type)
+        model = model_from_config(data, name=case, source="test")
+        assert model.params == expected, f"complete={complete}"
+        assert not [text for text in model.warnings if "not understood" in text]
