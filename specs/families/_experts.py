@@ -23,8 +23,9 @@ WIDTH_KEYS = ("moe_intermediate_size", "expert_intermediate_size", "moe_ffn_hidd
 class ExpertStyle:
     """What a family's code fixes about its experts and its config does not say.
 
-    `bias_params` counts router biases that are parameters per expert beside the
-    router's own; `shared_gate` names the gate on the shared expert, if there is one.
+    `names` are those of gate, up and down projection of an expert; `bias_params`
+    counts router biases that are parameters per expert beside the router's own;
+    `shared_gate` names the gate on the shared expert, if there is one.
     """
 
     prefix: str = "mlp."
@@ -32,6 +33,7 @@ class ExpertStyle:
     router_bias: bool = False
     expert_bias: bool = False
     gated: bool = True
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
     shared: str = "shared_experts"
     shared_gate: str = ""
     bias_params: int = 0
@@ -45,11 +47,13 @@ def num_experts(cfg: Config) -> int:
 
 def expert_mlp(hidden: int, inter: int, activation: str, style: ExpertStyle) -> Dense:
     """One feed-forward of an expert, gated or not, named relative to ``mlp.``."""
+    gate, up, down = (f"mlp.{name}" for name in style.names)
     if style.gated:
-        return gated_mlp(hidden, inter, activation=activation, bias=style.expert_bias)
+        return gated_mlp(hidden, inter, activation=activation, bias=style.expert_bias,
+                         names=(gate, up, down))  # fmt: skip
     return plain_mlp(
         hidden, inter, activation=activation, bias=style.expert_bias,
-        names=("mlp.up_proj", "mlp.down_proj"),
+        names=(up, down),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ _NAMES = frozenset(
     attention_scale scale_attn_weights scale_attn_by_inverse_layer_idx
     reorder_and_upcast_attn attn_temperature_tuning floor_scale attn_scale
     use_bidirectional_attention image_placeholder video_placeholder use_unified_vision_chunk
-    bos_token eos_token pad_token tokenizer_name base_model_name_or_path ssm_cfg
+    moe_norm_min scale_emb scale_depth bos_token eos_token pad_token tokenizer_name base_model_name_or_path ssm_cfg
     """.split()
 )
 

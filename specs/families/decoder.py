@@ -52,8 +52,10 @@ class Style:
         without weights; empty without.
     qk_norm_flag : str
         Config key that turns `qk_norm` on.
-    norm, residual_norms, final_norm
-        Kind of the residual norms, how many per layer, kind of the last one.
+    norm, residual_norms
+        Kind of the residual norms, and how many per layer (one where parallel).
+    mlp_extra : int
+        Parameters of the dense feed-forward outside its linears.
     window : str
         Rule of `specs.families._layers.windows`.
     sinks : bool
@@ -77,6 +79,7 @@ class Style:
     qk_norm_kind: Norm = "rms"
     norm: Norm = "rms"
     residual_norms: int = 2
+    mlp_extra: int = 0
     window: str = "all"
     sinks: bool = False
     rotary_frac: float = 1.0
@@ -153,10 +156,12 @@ def latent_layer(cfg: Config, style: Style, kind: LayerKind) -> LatentAttention:
 def dense_mlp(cfg: Config, style: Style) -> Dense:
     """The dense feed-forward."""
     hidden, inter = cfg.size("hidden_size"), cfg.size("intermediate_size")
-    act, bias = activation(cfg), on(cfg, style.mlp_bias)
+    act, bias, extra = activation(cfg), on(cfg, style.mlp_bias), style.mlp_extra
     if style.gated:
-        return gated_mlp(hidden, inter, activation=act, bias=bias, names=style.gated_names)
-    return plain_mlp(hidden, inter, activation=act, bias=bias, names=style.plain_names)
+        return gated_mlp(hidden, inter, activation=act, bias=bias, names=style.gated_names,
+                         extra_params=extra)  # fmt: skip
+    return plain_mlp(hidden, inter, activation=act, bias=bias, names=style.plain_names,
+                     extra_params=extra)  # fmt: skip
 
 
 def layer_kinds(cfg: Config, style: Style) -> list[LayerKind]:
@@ -175,7 +180,8 @@ def layer_kinds(cfg: Config, style: Style) -> list[LayerKind]:
 def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:
     """One layer of this kind."""
     hidden = cfg.size("hidden_size")
-    norm_sizes = (hidden,) * style.residual_norms
+    parallel = on(cfg, style.parallel)
+    norm_sizes = (hidden,) * (1 if parallel else style.residual_norms)
     latent = cfg.raw("kv_lora_rank") is not None
     mixer = (latent_layer if latent else softmax_layer)(cfg, style, kind)
     ffn: Dense | MoE
@@ -186,7 +192,7 @@ def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:
         ffn=ffn,
         norm_sizes=norm_sizes,
         norm_params=norm_params(style.norm, *norm_sizes),
-        parallel=on(cfg, style.parallel),
+        parallel=parallel,
         label="moe" if kind.sparse else "dense",
     )
 

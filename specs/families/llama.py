@@ -1,15 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Llama and Mistral, and what follows their layout without additions."""
+"""Llama and Mistral, and the dense families that follow their layout closely."""
 
 from __future__ import annotations
 
-from ._experts import ExpertStyle
+from ._parts import fused_qkv
 from .decoder import styled
+
+FUSED_QKV = fused_qkv("self_attn.qkv_proj", "self_attn.o_proj")
+FUSED_GATED = ("mlp.gate_up_proj.gate", "mlp.gate_up_proj.up", "mlp.down_proj")
 
 llama = styled()
 
-mixtral = styled(
-    qkv_bias=False,
-    o_bias=False,
-    experts=ExpertStyle(),
+mistral = styled(qkv_bias=False, o_bias=False, mlp_bias=False)
+
+mimo = styled(qkv_bias=True, o_bias=False, window="qwen")
+
+phi3 = styled(
+    qkv_bias=False, o_bias=False, attention_names=FUSED_QKV, gated_names=FUSED_GATED
+)  # fmt: skip
+
+glm = styled(
+    o_bias=False, gated_names=FUSED_GATED, rotary_frac=0.5,
+    defaults={"attention_bias": True, "head_dim": 128},
+)  # fmt: skip
+
+glm4 = styled(
+    o_bias=False, gated_names=FUSED_GATED, rotary_frac=0.5, residual_norms=4,
+    defaults={"attention_bias": True, "head_dim": 128},
+)  # fmt: skip
+
+smollm3 = styled(window="qwen", tied=True, defaults={"no_rope_layer_interval": 4})
+
+exaone4 = styled(
+    qkv_bias=False, o_bias=False, qk_norm="head", window="pattern",
+    defaults={"sliding_window_pattern": 4},
+)  # fmt: skip
+
+seed_oss = styled(
+    o_bias="attention_out_bias", defaults={"attention_bias": True, "head_dim": 128}
 )
+
+apertus = styled(
+    gated=False, mlp_bias=False, qk_norm="head", mlp_extra=2, defaults={"hidden_act": "xielu"}
+)
+
+arcee = styled(gated=False, defaults={"hidden_act": "relu2"})
+
+nemotron = styled(gated=False, norm="layer", rotary_frac=0.5, defaults={"hidden_act": "relu2"})
+
+ernie4_5 = styled(
+    qkv_bias="use_bias", o_bias="use_bias", mlp_bias="use_bias", tied=True,
+    defaults={"head_dim": 128},
+)  # fmt: skip
+
+hunyuan_dense = styled(qk_norm="head", mlp_bias=False)
+
+minicpm = styled(tied=True)
+
+minicpm3 = styled(tied=True)
