@@ -50,6 +50,14 @@ MLA: dict[str, Any] = {
 
 MOE: dict[str, Any] = {"num_experts_per_tok": 3, "moe_intermediate_size": 52}
 
+GPT: dict[str, Any] = {
+    "n_embd": 96, "n_layer": 3, "n_head": 6, "n_positions": 77, "vocab_size": 1031,
+}  # fmt: skip
+
+FALCON: dict[str, Any] = {
+    "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6, "vocab_size": 1031,
+}  # fmt: skip
+
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {**BASE}),
     "llama-biases": ("llama", {**BASE, "attention_bias": True, "mlp_bias": True, "head_dim": 10}),
@@ -99,6 +107,42 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
          "topk_group": 1, "num_key_value_heads": 12, "index_n_heads": 4,
          "index_head_dim": 18, "index_topk": 32},
     ),
+    "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
+    "gpt_neox": (
+        "gpt_neox",
+        {k: v for k, v in BASE.items() if "key_value" not in k},
+    ),
+    "gpt_neox-tied": (
+        "gpt_neox",
+        {**{k: v for k, v in BASE.items() if "key_value" not in k}, "attention_bias": False,
+         "tie_word_embeddings": True, "use_parallel_residual": False},
+    ),
+    "gpt_bigcode": ("gpt_bigcode", {**GPT}),
+    "gpt_bigcode-heads": ("gpt_bigcode", {**GPT, "multi_query": False}),
+    "opt": (
+        "opt",
+        {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6, "ffn_dim": 200,
+         "max_position_embeddings": 77, "vocab_size": 1031},
+    ),
+    "opt-projected": (
+        "opt",
+        {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6, "ffn_dim": 200,
+         "max_position_embeddings": 77, "vocab_size": 1031, "word_embed_proj_dim": 40,
+         "do_layer_norm_before": False},
+    ),
+    "bloom": ("bloom", {"hidden_size": 96, "n_layer": 3, "n_head": 6, "vocab_size": 1031}),
+    "falcon-7b": ("falcon", {**FALCON}),
+    "falcon-40b": ("falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-11b": (
+        "falcon",
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 210,
+         "num_ln_in_parallel_attn": 1},
+    ),
+    "falcon-rw": (
+        "falcon",
+        {**FALCON, "alibi": True, "multi_query": False, "parallel_attn": False, "bias": True},
+    ),
+    "mpt": ("mpt", {"d_model": 96, "n_layers": 3, "n_heads": 6, "vocab_size": 1031}),
     "cohere": ("cohere", {**BASE}),
     "cohere-norms": ("cohere", {**BASE, "use_qk_norm": True, "tie_word_embeddings": False}),
     "cohere2": ("cohere2", {**BASE, "layer_norm_eps": 1e-6}),
