@@ -14,11 +14,10 @@ A blend such as ``"0.5*q6_k+0.5*q4_k"`` is a type that changes from layer to lay
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,8 @@ _BPW = re.compile(
     r"^(?P<name>[a-z0-9_.-]+?)[-_ ](?P<bits>\d+(?:\.\d+)?)[-_ ]?bpw(?:[-_][a-z0-9]+)?$"
 )
 _PLAIN = ("fp32", "tf32", "fp16", "bf16")
-_BPW_FAMILIES = {"exl2": "exl2", "exl3": "exl3"}
+_GROUP = re.compile(r"^(?P<name>.+?)[-_ ](?:g(?P<group>\d+)|(?P<channel>channel))$")
+_BPW_FAMILIES = ("exl2", "exl3", "aqlm", "vptq", "spqr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,28 +96,28 @@ class Precision:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> Mapping[str, Any]:
+def tables() -> Mapping[str, Any]:
+    """Return the format tables as they are in the data file, read once."""
     with _DATA.open("rb") as file:
         return tomllib.load(file)
 
 
-def _key(name: str) -> str:
+def normalised(name: str) -> str:
+    """Return the spelling that names are compared in."""
     return name.strip().lower().removeprefix("torch.").replace("_", "-").replace(" ", "-")
 
 
 @lru_cache(maxsize=1)
-def _index() -> Mapping[str, str]:
+def canonical_names() -> Mapping[str, str]:
     """Normalised spelling -> canonical name; formats win over aliases."""
-    tables = _tables()
-    index = {_key(alias): name for alias, name in tables["alias"].items()}
-    index.update({_key(name): name for name in (*tables["mix"], *tables["format"])})
+    index = {normalised(alias): name for alias, name in tables()["alias"].items()}
+    index.update({normalised(name): name for name in (*tables()["mix"], *tables()["format"])})
     return index
 
 
 def list_precisions() -> tuple[str, ...]:
     """Canonical names, formats before file mixes."""
-    tables = _tables()
-    return tuple(dict.fromkeys((*tables["format"], *tables["mix"])))
+    return tuple(dict.fromkeys((*tables()["format"], *tables()["mix"])))
 
 
 @lru_cache(maxsize=512)
@@ -125,7 +125,7 @@ def get_precision(name: str) -> Precision:
     """Look up a storage precision by canonical name, alias or carried bits.
 
     A GGUF name that is both a block type and a file (``"q6_k"``) is the block type: what
-    a tensor of it takes. `gguf_mix` reads the same name as a file.
+    a tensor of it takes. `specs.gguf.gguf_mix` reads the same name as a file.
 
     Raises
     ------
@@ -134,15 +134,19 @@ def get_precision(name: str) -> Precision:
     """
     if "*" in name:
         return _blend(name)
-    canonical = _index().get(_key(name))
+    canonical = canonical_names().get(normalised(name))
     if canonical is not None:
-        if canonical in _tables()["format"]:
+        if canonical in tables()["format"]:
             return _format(canonical)
+        from specs.gguf import gguf_mix  # it is built on this module
+
         return gguf_mix(canonical)
-    carried = _carried_bits(name)
+    carried = _carried_bits(name) or _grouped(name)
     if carried is not None:
         return carried
-    near = difflib.get_close_matches(_key(name), sorted(_index()), n=5, cutoff=0.4)
+    import difflib  # only needed to word the error
+
+    near = difflib.get_close_matches(normalised(name), sorted(canonical_names()), n=5, cutoff=0.4)
     hint = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(list_precisions())}"
     raise UnknownNameError(
         f"no storage precision is called {name!r}; {hint}. Choose one, or give bits per weight "
@@ -151,7 +155,7 @@ def get_precision(name: str) -> Precision:
 
 
 def _format(name: str) -> Precision:
-    row = _tables()["format"][name]
+    row = tables()["format"][name]
     block = int(row.get("block", 1))
     if "bytes" in row:
         bits = 8.0 * row["bytes"] / block
@@ -182,7 +186,7 @@ def _carried_bits(name: str) -> Precision | None:
         return Precision(
             name=f"{stem}-{bits:g}bpw", bits=bits, compute="16bit", family=stem, source=stem
         )
-    if _index().get(_key(stem)) is None:
+    if canonical_names().get(normalised(stem)) is None:
         return None
     base = get_precision(stem)
     return Precision(
@@ -194,6 +198,25 @@ def _carried_bits(name: str) -> Precision | None:
         family=base.family,
         source=base.source,
     )
+
+
+def _grouped(name: str) -> Precision | None:
+    """Formats with another group size than usual: ``"gptq-int4-g64"``, ``"int8-channel"``."""
+    match = _GROUP.match(name.strip().lower())
+    canonical = canonical_names().get(normalised(match["name"])) if match is not None else None
+    row = tables()["format"].get(canonical, {})
+    if match is None or canonical is None or "element" not in row:
+        return None
+    usual = get_precision(canonical)
+    if match["channel"]:  # a scale per row of thousands: under 0.1% of the bits
+        return replace(usual, name=f"{canonical}-channel", bits=float(row["element"]), block=1)
+    group = int(match["group"])
+    if group == usual.block or "extra" not in row:
+        return usual
+    if group < 1:
+        raise InvalidInputError(f"{name!r} states groups of {group}; give 1 or more.")
+    bits = row["element"] + row["extra"] / group
+    return replace(usual, name=f"{canonical}-g{group}", bits=float(bits), block=group)
 
 
 def _blend(name: str) -> Precision:
@@ -225,51 +248,57 @@ def _blend(name: str) -> Precision:
 
 def blend(parts: Mapping[str, float]) -> str:
     """Name of the precision that stores these shares of elements (they sum to 1)."""
-    used = {name: share for name, share in parts.items() if share > 0}
+    return blend_sum(*parts.items())
+
+
+def blend_sum(*parts: tuple[str, float]) -> str:
+    """Name of a blend of (precision, share); equal precisions are added up."""
+    used: dict[str, float] = {}
+    for name, share in parts:
+        if share > 0:
+            used[name] = used.get(name, 0.0) + share
     if len(used) == 1:
         return next(iter(used))
     return "+".join(f"{share:.12g}*{name}" for name, share in used.items())
 
 
-@lru_cache(maxsize=512)
-def gguf_mix(name: str, *, gqa: float = 8.0, num_experts: int = 0) -> Precision:
-    """Read a name as a GGUF file: base type, and the roles that get another one.
+def get_kv_precision(name: str, plain_dtype: str) -> Precision:
+    """Precision of a KV cache.
 
     Parameters
     ----------
     name : str
-        ``"q4_k_m"``, ``"Q8_0"``, ``"q4_0"``...
-    gqa : float
-        Query heads per KV head; llama.cpp gives ``attn_v`` more bits from 4 up.
-    num_experts : int
-        llama.cpp has rules of its own for exactly eight experts.
+        A storage precision; ``""`` or ``"auto"`` for the model's own dtype; or keys and
+        values apart, as ``"q8_0/q4_0"``.
+    plain_dtype : str
+        The model's own dtype.
 
     Raises
     ------
     UnknownNameError
-        It is no GGUF file type.
+        Nothing carries that name.
+    InvalidInputError
+        The format cannot hold a cache: weights only, or a file mix.
     """
-    tables = _tables()
-    canonical = _index().get(_key(name), "")
-    row = tables["mix"].get(canonical)
-    if row is None:
-        known = ", ".join(tables["mix"])
-        raise UnknownNameError(f"{name!r} is no GGUF file type; there are {known}.")
-    roles = {role: kind for role, kind in row.items() if isinstance(kind, str)}
-    if gqa >= 4:
-        roles.update(row.get("gqa4", {}))
-    if num_experts == 8:
-        roles.update(row.get("moe8", {}))
-    base = get_precision(row["base"])
-    return Precision(
-        name=canonical,
-        bits=float(row["bits"]),
-        compute=base.compute,
-        block=base.block,
-        family="gguf",
-        source=row.get("source", "llama-quantize"),
-        roles=tuple(roles.items()),
-    )
+    keys, slash, values = name.partition("/")
+    if slash:
+        return get_precision(
+            blend_sum(
+                (get_kv_precision(keys, plain_dtype).name, 0.5),
+                (get_kv_precision(values, plain_dtype).name, 0.5),
+            )
+        )
+    if normalised(name) in ("", "auto", "default"):
+        return get_precision(plain_dtype)
+    precision = get_precision(name)
+    if precision.family not in ("plain", "fp8", "mx", "nvfp4", "int", "gguf", "kv") or (
+        precision.roles or "bpw" in precision.name
+    ):
+        raise InvalidInputError(
+            f"{name!r} is no format of a KV cache; choose fp32, fp16, bf16, fp8, int8, nvfp4, "
+            "q8_0, q4_0 or auto."
+        )
+    return precision
 
 
 # What 8-bit and 4-bit operands become when they meet: the wider of the two grids, if it

@@ -2,7 +2,8 @@
 import pytest
 
 from specs.errors import InvalidInputError, UnknownNameError, UnsupportedPrecisionError
-from specs.precision import blend, compute_precision, get_precision, gguf_mix, list_precisions
+from specs.gguf import gguf_mix
+from specs.precision import blend, compute_precision, get_precision, list_precisions
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GGUF files: which type llama.cpp's quantiser gives to which tensor.
+
+A file type such as ``Q4_K_M`` names a base type; rules by role (value projection,
+second feed-forward matrix, output, token embedding...), by grouping and by layer give
+some tensors another one. The rules here are those of ``llama-quantize`` without an
+importance matrix's extras; where they go by layer, a blend stands for the share of
+layers (halves, eighths; for 32 layers exactly what llama.cpp does).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from specs.errors import UnknownNameError
+from specs.model import Attention, Model, MoE, Quantisation
+from specs.precision import (
+    Precision,
+    blend,
+    canonical_names,
+    get_precision,
+    normalised,
+    tables,
+)
+
+GGUF_ROLES = (
+    "base", "output", "token_embd", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate",
+    "ffn_up", "ffn_down", "experts",
+)  # fmt: skip
+"""What a tensor of a GGUF file is for; ``"base"`` is everything that no other role names."""
+
+
+@lru_cache(maxsize=512)
+def gguf_mix(name: str, *, gqa: float = 8.0, num_experts: int = 0) -> Precision:
+    """Read a name as a GGUF file: base type, and the roles that get another one.
+
+    Parameters
+    ----------
+    name : str
+        ``"q4_k_m"``, ``"Q8_0"``, ``"q4_0"``...
+    gqa : float
+        Query heads per KV head; llama.cpp gives ``attn_v`` more bits from 4 up.
+    num_experts : int
+        llama.cpp has rules of its own for exactly eight experts, and takes four or more
+        as it takes `gqa`.
+
+    Notes
+    -----
+    A mix whose types were chosen tensor by tensor states an average and no roles.
+
+    Raises
+    ------
+    UnknownNameError
+        It is no GGUF file type.
+    """
+    data = tables()
+    canonical = canonical_names().get(normalised(name.strip().lower().removeprefix("ud-")), "")
+    row = data["mix"].get(canonical)
+    if row is None:
+        known = ", ".join(data["mix"])
+        raise UnknownNameError(f"{name!r} is no GGUF file type; there are {known}.")
+    parent = data["mix"][row["like"]] if "like" in row else {}
+    roles = {k: v for k, v in {**parent, **row}.items() if k in GGUF_ROLES}
+    if gqa >= 4 or (num_experts >= 4 and canonical in data["eight_experts"]["low_bits"]):
+        roles.update({**parent, **row}.get("gqa4", {}))
+    if num_experts == 8:
+        roles.update(_eight_experts(canonical))
+    base = roles.get("base", "")
+    return Precision(
+        name=canonical,
+        bits=float(row["bits"]),
+        compute=get_precision(base).compute if base else "int8",
+        block=get_precision(base).block if base else 256,
+        family="gguf",
+        source=row.get("source", "llama-quantize"),
+        roles=tuple(roles.items()),
+    )
+
+
+def _eight_experts(mix: str) -> dict[str, str]:
+    rule = tables()["eight_experts"]
+    if mix in rule["low_bits"]:
+        return {"attn_v": "q4_k", "attn_k": "q4_k", "attn_output": rule["attn_output"]}
+    roles = {"attn_v": rule["attn_v"], "attn_k": rule["attn_k"]}
+    if mix in rule["attn_output_in"]:
+        roles["attn_output"] = rule["attn_output"]
+    return roles
+
+
+def gguf_fallback(name: str, in_features: int) -> str:
+    """Type that a tensor with rows of `in_features` gets when `name` was meant for it."""
+    precision = get_precision(name)
+    if precision.family != "gguf" or in_features % precision.block == 0:
+        return precision.name
+    if precision.parts:
+        return blend({gguf_fallback(part, in_features): share for part, share in precision.parts})
+    other = tables()["fallback"].get(precision.name, "fp16")
+    return other if in_features % get_precision(other).block == 0 else "fp16"
+
+
+# Role of a linear by its name, tried in order over "<place>.<name>".
+_ROLE_NAMES = (
+    ("output", r"^top\.lm_head"),
+    ("token_embd", r"^top\."),
+    ("router", r"(mlp|moe|feed_forward|mixer)\.gate$|router|shared_expert_gate$"),
+    ("plain", r"indexer\.(q|k|weights)_proj$"),
+    ("experts", r"^experts\."),
+    ("ffn_down", r"(down_proj|w2|fc2|dense_4h_to_h|fc_out|mlp\.c_proj|(mlp|DenseReluDense)\.wo)$"),
+    ("ffn_gate", r"(gate_proj|gate_up_proj|w1|wi_0)$"),
+    ("ffn_up", r"(up_proj|w3|fc1|fc_in|c_fc|dense_h_to_4h|wi|wi_1)$"),
+    ("attn_v", r"(v_proj|qkv_proj|query_key_value|c_attn|Wqkv|W_pack|in_proj_qkv|value|\.v)"
+               r"(\.[qkv])?$"),
+    ("attn_k", r"(\bk_proj|\.key|\.k)$"),
+    ("attn_q", r"(\bq_proj|\.query|\.q)$"),
+    ("attn_output", r"(self_attn\.(o_proj|out_proj|dense)|attn\.c_proj|attention\.(dense|wo)"
+                    r"|(?<!linear_)attn\.out_proj|\.o)$"),
+)  # fmt: skip
+
+
+def gguf_overrides(mix: Precision, *, tied: bool) -> tuple[tuple[str, str], ...]:
+    """Patterns over ``"<place>.<linear name>"`` that give each role of a file its type.
+
+    Parameters
+    ----------
+    mix : Precision
+        From `gguf_mix`.
+    tied : bool
+        The embedding is the head: it is stored as the head would be.
+    """
+    roles = dict(mix.roles)
+    base = roles.get("base", mix.name)
+    output = roles.get("output", base)
+    kinds = {
+        **{role: roles.get(role, base) for role, _ in _ROLE_NAMES},
+        "output": output,
+        "token_embd": output if tied else roles.get("token_embd", base),
+        "router": "fp32",
+        "plain": "fp16",
+    }
+    named = [(pattern, role) for role, pattern in _ROLE_NAMES]
+    if "experts" not in roles:  # experts go by what each matrix is, as dense layers do
+        named = [(pattern, role) for pattern, role in named if role != "experts"]
+    return tuple((pattern, kinds[role]) for pattern, role in named)
+
+
+def gguf_quantisation(name: str, model: Model | None = None) -> Quantisation:
+    """How a GGUF file of this type stores a model.
+
+    Parameters
+    ----------
+    name : str
+        File type: ``"q4_k_m"``, ``"iq4_xs"``, ``"q4_0"``, ``"mxfp4_moe"``.
+    model : Model or None
+        Its grouping, experts and tied embedding choose between llama.cpp's rules; without
+        one, grouped-query attention and an untied head are assumed.
+
+    Raises
+    ------
+    UnknownNameError
+        It is no GGUF file type.
+    """
+    gqa, experts, tied = 8.0, 0, False
+    if model is not None:
+        blocks = (*model.blocks, *model.encoder)
+        mixers = [block.mixer for block in blocks if isinstance(block.mixer, Attention)]
+        gqa = max((m.num_heads / m.num_kv_heads for m in mixers), default=1.0)
+        experts = max((b.ffn.num_experts for b in blocks if isinstance(b.ffn, MoE)), default=0)
+        tied = model.tie_word_embeddings
+    mix = gguf_mix(name, gqa=gqa, num_experts=experts)
+    overrides = gguf_overrides(mix, tied=tied)
+    if model is not None and model.num_layers == 80 and not experts:
+        overrides = _seventy_billion(overrides)
+    return Quantisation(
+        method="gguf",
+        weight=dict(mix.roles).get("base", mix.name),
+        overrides=overrides,
+    )
+
+
+def _seventy_billion(overrides: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """llama.cpp gives attn_v of its 70B models (80 layers) q5_k for q3_k and q4_k."""
+    value = dict(_ROLE_NAMES)["attn_v"]
+    return tuple(
+        (
+            pattern,
+            kind.replace("q4_k", "q5_k").replace("q3_k", "q5_k") if pattern == value else kind,
+        )
+        for pattern, kind in overrides
+    )
