@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accelerators as columns: the facts of a few devices, ready to be spread over many cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.physics.constants import (
+    ENERGY_BF16_J_PER_FLOP,
+    ENERGY_J_PER_BYTE,
+    ENERGY_J_PER_BYTE_UNKNOWN,
+    ENERGY_J_PER_LINK_BYTE,
+    ENERGY_RELATIVE,
+    IDLE_FRAC_OF_TDP,
+)
+from roofline.physics.kernel import FloatArray
+from roofline.physics.phases import Energies
+from roofline.physics.plan import ARITHMETIC
+from roofline.physics.step import LinkRates, Rates
+from specs.accelerator import Accelerator
+from specs.node import get_interconnect
+
+FALLBACK = {
+    "fp4": ("fp8", "bf16", "fp16", "fp32"),
+    "fp6": ("fp8", "bf16", "fp16", "fp32"),
+    "fp8": ("bf16", "fp16", "fp32"),
+    "int4": ("int8", "fp16", "bf16", "fp32"),
+    "int8": ("fp16", "bf16", "fp32"),
+    "bf16": ("fp16", "fp32"),
+    "fp16": ("bf16", "fp32"),
+    "tf32": ("fp32",),
+    "fp64": ("fp32",),
+    "fp32": (),
+}
+"""What runs where a device lacks the arithmetic: operands are widened, never narrowed,
+except bf16 and fp16, which stand in for each other. The caller warns."""
+
+
+def runs_as(accelerator: Accelerator, precision: str) -> str:
+    """Arithmetic that products of `precision` really run in on this device.
+
+    The wanted one if the device has it, else the first of `FALLBACK` that it has.
+    ``"fp16_acc16"`` and ``"vector"`` always exist.
+    """
+    if precision in ("fp16_acc16", "vector"):
+        return precision
+    for name in (precision, *FALLBACK[precision]):
+        if name in accelerator.peak_flops_per_s:
+            return name
+    return "vector"
+
+
+def rate_of(accelerator: Accelerator, precision: str) -> float:
+    """FLOP/s that products of `precision` run at, fallbacks applied.
+
+    ``fp16_acc16``: tensor cores from Turing to Blackwell do fp16 products with fp16
+    accumulation at half their int8 rate (NVIDIA whitepapers of Turing, GA102, Ada and
+    RTX Blackwell, tables of peak rates), which is twice the rate with fp32
+    accumulation on GeForce cards and the same elsewhere.
+    """
+    peaks = accelerator.peak_flops_per_s
+    if precision == "vector":
+        return accelerator.vector_flops_per_s
+    if precision == "fp16_acc16":
+        full = rate_of(accelerator, "fp16")
+        half_of_int8 = 0.5 * peaks.get("int8", 0.0) if accelerator.vendor == "nvidia" else 0.0
+        return max(full, half_of_int8)
+    name = runs_as(accelerator, precision)
+    return accelerator.vector_flops_per_s if name == "vector" else peaks[name]
+
+
+def idle_w(accelerator: Accelerator) -> float:
+    """Idle power: as stated, else a share of the default limit by kind."""
+    if accelerator.idle_w is not None:
+        return accelerator.idle_w
+    return accelerator.tdp_w * IDLE_FRAC_OF_TDP[accelerator.kind]
+
+
+def flop_energies_j(accelerator: Accelerator) -> FloatArray:
+    """Energy per operation for every arithmetic of ``plan.ARITHMETIC``, interpolated in node."""
+    nodes = np.array(sorted(ENERGY_BF16_J_PER_FLOP))
+    values = np.array([ENERGY_BF16_J_PER_FLOP[node] for node in nodes])
+    node = accelerator.process_nm if accelerator.process_nm else 7.0
+    base = float(np.exp(np.interp(np.log(node), np.log(nodes), np.log(values))))
+    energies = []
+    for name in ARITHMETIC:
+        energies.append(base * ENERGY_RELATIVE[runs_as(accelerator, name)])
+    return np.array(energies)
+
+
+def byte_energy_j(accelerator: Accelerator) -> float:
+    """Energy per byte of device memory, by memory kind."""
+    kind = accelerator.mem_kind.lower().replace(" ", "")
+    return ENERGY_J_PER_BYTE.get(kind, ENERGY_J_PER_BYTE_UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """One device as numbers."""
+
+    peaks: FloatArray
+    energies: FloatArray
+    mem_bytes_per_s: float
+    cache_bytes: float
+    unit_count: float
+    mem_bytes: float
+    tdp_w: float
+    idle_w: float
+    byte_j: float
+
+
+_CACHE: dict[int, tuple[Accelerator, _Facts]] = {}
+
+
+def _facts(accelerator: Accelerator) -> _Facts:
+    kept = _CACHE.get(id(accelerator))
+    if kept is not None and kept[0] is accelerator:
+        return kept[1]
+    facts = _Facts(
+        peaks=np.array([rate_of(accelerator, name) for name in ARITHMETIC]),
+        energies=flop_energies_j(accelerator),
+        mem_bytes_per_s=accelerator.mem_bytes_per_s,
+        cache_bytes=accelerator.cache_bytes,
+        unit_count=float(accelerator.unit_count),
+        mem_bytes=accelerator.mem_bytes,
+        tdp_w=accelerator.tdp_w,
+        idle_w=idle_w(accelerator),
+        byte_j=byte_energy_j(accelerator),
+    )
+    _CACHE[id(accelerator)] = (accelerator, facts)
+    return facts
+
+
+@lru_cache(maxsize=4096)
+def _link(link: str, host: str, kind: str, vendor: str, ranks: int, key: int) -> tuple[float, ...]:
+    accelerator = _CACHE[key][0]
+    join = get_interconnect(accelerator).link_for(ranks)
+    ring = 2.0 * (ranks - 1.0) / ranks
+    added = (ranks + 1.0) / ranks if join.in_network_reduction else ring
+    return join.group_bytes_per_s(ranks), join.captured_floor_of_s(ranks), min(1.0, added / ring)
+
+
+def _link_of(accelerator: Accelerator, ranks: int) -> tuple[float, ...]:
+    _facts(accelerator)
+    return _link(
+        accelerator.link,
+        accelerator.host_link,
+        accelerator.kind,
+        accelerator.vendor,
+        ranks,
+        id(accelerator),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceColumns:
+    """Facts of `accelerators`; ``take`` spreads them over cases by index."""
+
+    accelerators: tuple[Accelerator, ...]
+    peaks: FloatArray
+    energies: FloatArray
+    scalars: FloatArray
+
+    @classmethod
+    def of(cls, accelerators: Sequence[Accelerator]) -> DeviceColumns:
+        """Columns of these devices, in order."""
+        facts = [_facts(accelerator) for accelerator in accelerators]
+        scalars = [
+            (
+                f.mem_bytes_per_s,
+                f.cache_bytes,
+                f.unit_count,
+                f.mem_bytes,
+                f.tdp_w,
+                f.idle_w,
+                f.byte_j,
+            )
+            for f in facts
+        ]
+        return cls(
+            tuple(accelerators),
+            np.array([f.peaks for f in facts]).T,
+            np.array([f.energies for f in facts]).T,
+            np.array(scalars, dtype=float).T,
+        )
+
+    def take(self, index: NDArray[np.intp], ranks: Sequence[int]) -> CaseDevices:
+        """Spread over cases; links are made for groups of each size in `ranks`."""
+        bandwidth, cache, units, memory, tdp, idle, byte_j = self.scalars[:, index]
+        links = {}
+        for size in set(ranks) - {1}:
+            rows = np.array([_link_of(device, size) for device in self.accelerators]).T[:, index]
+            links[size] = LinkRates(bytes_per_s=rows[0], floor_s=rows[1], reduce_frac=rows[2])
+        return CaseDevices(
+            rates=Rates(
+                peak_flops_per_s=self.peaks[:, index],
+                mem_bytes_per_s=bandwidth,
+                cache_bytes=cache,
+                unit_count=units,
+                links=links,
+            ),
+            energies=Energies(
+                flop_j=self.energies[:, index],
+                byte_j=byte_j,
+                link_byte_j=np.full(index.shape, ENERGY_J_PER_LINK_BYTE),
+            ),
+            mem_bytes=memory,
+            tdp_w=tdp,
+            idle_w=idle,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseDevices:
+    """The device of each case; arrays of shape ``(n,)`` inside."""
+
+    rates: Rates
+    energies: Energies
+    mem_bytes: FloatArray
+    tdp_w: FloatArray
+    idle_w: FloatArray

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Empirical constants that belong to no single device or engine, each cited with spread."""
+
+from __future__ import annotations
+
+ENERGY_BF16_J_PER_FLOP = {
+    3.0: 0.50e-12,
+    4.0: 0.60e-12,
+    5.0: 0.75e-12,
+    6.0: 0.90e-12,
+    7.0: 1.05e-12,
+    8.0: 1.25e-12,
+    12.0: 2.0e-12,
+    16.0: 2.8e-12,
+    28.0: 6.0e-12,
+}
+"""Dynamic energy of one 16-bit matrix FLOP by process node in nm, chip-level (data
+movement on chip included), idle power excluded.
+
+4 and 5 nm: NVML power of sustained bf16 GEMMs in NVIDIA aiconfigurator's kernel tables
+(H200 0.97, GB200 0.65 to 0.82, B200 0.65 pJ per FLOP with idle inside, less 10 to 20%
+idle). 7 nm: A100 at its 400 W limit and about 0.8 of 312 TFLOP/s, less idle and HBM
+(1.0 to 1.1 pJ). 12 nm: V100 at 300 W and 0.9 of 125 TFLOP/s (2.0 pJ). The others are
+interpolated with the capacitance of the node; spread about 30%."""
+
+ENERGY_RELATIVE = {
+    "fp64": 4.0,
+    "fp32": 3.0,
+    "tf32": 1.6,
+    "fp16": 1.0,
+    "bf16": 1.0,
+    "fp16_acc16": 0.7,
+    "fp8": 0.62,
+    "int8": 0.55,
+    "fp6": 0.55,
+    "fp4": 0.38,
+    "int4": 0.35,
+    "vector": 4.0,
+}
+"""Energy per operation relative to bf16. fp8 0.60 / 0.97 and nvfp4 0.26 / 0.65 from the
+same kernel tables (H200, B200); the rest after Horowitz, "Computing's energy problem",
+ISSCC 2014, figure 1.1.9. Spread about 30%."""
+
+ENERGY_J_PER_BYTE = {
+    "hbm": 120e-12,
+    "hbm2": 110e-12,
+    "hbm2e": 100e-12,
+    "hbm3": 100e-12,
+    "hbm3e": 75e-12,
+    "hbm4": 65e-12,
+    "gddr5": 280e-12,
+    "gddr5x": 260e-12,
+    "gddr6": 220e-12,
+    "gddr6x": 230e-12,
+    "gddr7": 200e-12,
+    "lpddr4": 120e-12,
+    "lpddr4x": 110e-12,
+    "lpddr5": 90e-12,
+    "lpddr5x": 80e-12,
+    "ddr3": 500e-12,
+    "ddr4": 400e-12,
+    "ddr5": 300e-12,
+}
+"""Board energy per byte of device memory traffic, on-chip transport included, idle
+excluded. HBM3e: decode attention over a large cache draws 513 W at 3.8 TB/s on H200
+and 633 W at 7.0 TB/s on B200 (aiconfigurator kernel tables), less idle: 75 to 115 pJ.
+GDDR7: batch-1 decode at about 500 W and 1.5 TB/s on RTX PRO 6000, less idle: up to 290.
+The DRAM device itself takes a third to a half of it (O'Connor et al., MICRO 2017,
+table 1: 3.9 pJ/bit HBM2, about 7 pJ/bit GDDR). Spread about 40%."""
+
+ENERGY_J_PER_BYTE_UNKNOWN = 200e-12
+"""Between HBM and GDDR, where the memory kind is unknown."""
+
+ENERGY_J_PER_LINK_BYTE = 60e-12
+"""Per byte sent over a scale-up link: 1.3 pJ/bit for the NVLink-C2C class to about
+10 pJ/bit for NVLink and PCIe SerDes with switch (NVIDIA Hopper whitepaper; OIF CEI)."""
+
+IDLE_FRAC_OF_TDP = {"gpu": 0.12, "igpu": 0.10, "cpu": 0.25, "tpu": 0.20, "npu": 0.20}
+"""Idle power over TDP where none is stated. GPUs with a model loaded: A100 55 to 60 W
+of 400, H100 68 to 79 W of 700, RTX 4090 20 to 30 W of 450 (nvidia-smi readings in public
+benchmark logs): 0.05 to 0.15."""
