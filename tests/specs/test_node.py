@@ -220,3 +220,16 @@ def test_impossible_links():
     with pytest.raises(InvalidInputError):
         link.group_bytes_per_s(0)
     assert isinstance(link, Link)
+
+
+def test_every_link_that_a_device_names_exists():
+    import tomllib
+
+    named = set()
+    for path in (NODES_DIR.parent / "accelerators").glob("*.toml"):
+        for table in tomllib.loads(path.read_text(encoding="utf-8")).values():
+            for field in ("link", "host_link"):
+                value = table.get(field)
+                named.add(value["value"] if isinstance(value, dict) else value)
+    for name in named - {None}:
+        assert get_link(name).name == name
