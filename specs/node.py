@@ -74,7 +74,7 @@ class Link:
     achieved_frac : float or None
         Measured: of `bytes_per_s`, what a large all-reduce of four devices reaches.
     scale_out : str
-        Key of the network that comes built in; empty if none does.
+        Key of the network that its reference system has; empty for the default.
     sources : mapping of str to str
         Field -> key in ``specs/data/sources``.
     note : str
@@ -186,7 +186,7 @@ def get_interconnect(accelerator: Accelerator) -> Interconnect:
 
     A device without a scale-up link talks over its host link: PCIe peer to peer
     through the root complex or, on GeForce cards, staged through host memory. The
-    network is the one built in, else one 400 Gb/s adapter per device, an assumption.
+    network is that of the link's reference system, else one 400 Gb/s adapter per device.
     An unstated host link is taken as PCIe 4.0 x16, and its `note` says so.
 
     Raises
@@ -239,10 +239,9 @@ def get_link(name: str) -> Link:
     if match := _PCIE_KEY.fullmatch(name):
         return _pcie(name, match[1], int(match[2]), bool(match[3]))
     letters = re.match("[a-z]+", name)
-    tables = _family(letters[0]) if letters else {}
-    if (letters and letters[0] == "ib") or name.startswith("ethernet"):
-        tables = _family("network")
-    table = tables.get(name)
+    table = _family(letters[0]).get(name) if letters else None
+    if table is None:
+        table = _family("network").get(name)
     if not isinstance(table, Mapping) or "bytes_per_s" not in table:
         raise UnknownNameError(
             f"no link is called {name!r}; nearest: {nearest(name, link_names())}. "

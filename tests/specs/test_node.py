@@ -152,6 +152,7 @@ def test_hgx_card():
     net = get_interconnect(_card(link="nvlink4", host_link="pcie5x16"))
     assert (net.devices_per_node, net.scale_up.name) == (8, "nvlink4")
     assert (net.host.name, net.scale_out.name) == ("pcie5x16", "ib-ndr")
+    assert get_interconnect(_card(link="nvlink3")).scale_out.name == "ib-hdr"
     assert net.link_for(8).name == "nvlink4"
     assert net.link_for(16).name == "ib-ndr"
 
