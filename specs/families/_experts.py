@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..model import Dense, MoE
+from ..model import Dense, Linear, MoE
 from ._parts import gated_mlp, moe, plain_mlp, renamed
 from ._reader import Config
 
@@ -60,7 +60,7 @@ def expert_mlp(hidden: int, inter: int, activation: str, style: ExpertStyle) -> 
 def shared_width(cfg: Config, inter: int) -> int:
     """Width of all shared experts together; 0 without."""
     for key in ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size",
-                "shared_intermediate_size"):  # fmt: skip
+                "shared_intermediate_size", "share_expert_dim"):  # fmt: skip
         stated = cfg.optional_size(key, minimum=0)
         if stated is not None:
             cfg.ignore("n_shared_experts", "num_shared_experts")
@@ -68,6 +68,23 @@ def shared_width(cfg: Config, inter: int) -> int:
     count = cfg.optional_size("n_shared_experts", "num_shared_experts", "num_shared_expert",
                               "moe_num_shared_experts", minimum=0)  # fmt: skip
     return (count or 0) * inter
+
+
+def latent_norm(cfg: Config) -> bool:
+    """Whether the experts' output is normed before it is projected back."""
+    return cfg.flag("latent_moe_use_norm", default=False)
+
+
+def latent_projections(cfg: Config, style: ExpertStyle) -> tuple[int, tuple[Linear, ...]]:
+    """Width that routed experts work in, and the projections into it and back."""
+    hidden = cfg.size("hidden_size")
+    width = cfg.optional_size("moe_latent_size", "routed_expert_hidden_size")
+    if width is None:
+        return hidden, ()
+    return width, (
+        Linear(name=f"{style.prefix}fc1_latent_proj", in_features=hidden, out_features=width),
+        Linear(name=f"{style.prefix}fc2_latent_proj", in_features=width, out_features=hidden),
+    )
 
 
 def read_moe(cfg: Config, activation: str, style: ExpertStyle) -> MoE:
@@ -84,14 +101,16 @@ def read_moe(cfg: Config, activation: str, style: ExpertStyle) -> MoE:
         shared = renamed(
             expert_mlp(hidden, shared_inter, activation, style), f"{style.prefix}{style.shared}."
         )
+    width, latent = latent_projections(cfg, style)
     return moe(
         hidden,
         experts,
         topk,
-        renamed(expert_mlp(hidden, inter, activation, style), f"{style.prefix}experts."),
+        renamed(expert_mlp(width, inter, activation, style), f"{style.prefix}experts."),
         router=style.prefix + style.router,
         router_bias=style.router_bias,
         shared=shared,
         shared_gate=style.prefix + style.shared_gate if style.shared_gate else "",
-        extra_params=style.bias_params * experts,
+        latent=latent,
+        extra_params=style.bias_params * experts + (width if latent and latent_norm(cfg) else 0),
     )

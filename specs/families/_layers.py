@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ._parts import Heads, LatentShape
 from ._reader import Config
 
@@ -61,13 +63,15 @@ def rotary_dim(cfg: Config, head_dim: int, default_frac: float = 1.0) -> int:
     return int(head_dim * fraction)
 
 
-def windows(cfg: Config, layers: int, rule: str = "all") -> list[int | None]:
+def windows(
+    cfg: Config, layers: int, rule: str = "all", known: Collection[str] = ()
+) -> list[int | None]:
     """The sliding window of each layer; None sees all of the past.
 
     ``layer_types`` decides where it exists. Otherwise `rule` says what the family's
     code does with ``sliding_window``: ``"all"`` layers, none unless
     ``use_sliding_window`` and then from ``max_window_layers`` on (``"qwen"``), or all
-    but each nth (``"pattern"``).
+    but each nth (``"pattern"``). `known` are layer types of the family's own.
     """
     window = cfg.optional_size(
         "sliding_window", "sliding_window_size", "attention_chunk_size", minimum=0
@@ -78,7 +82,7 @@ def windows(cfg: Config, layers: int, rule: str = "all") -> list[int | None]:
     if types is not None:
         cfg.ignore("max_window_layers", "sliding_window_pattern", "_sliding_window_pattern")
         for kind in types:
-            if kind not in FULL and kind not in LOCAL:
+            if kind not in FULL and kind not in LOCAL and kind not in known:
                 raise cfg.error(f"'layer_types' holds {kind[:40]!r}, which is not understood")
         if window is None and LOCAL.intersection(types):
             raise cfg.error("'layer_types' has sliding layers, but there is no 'sliding_window'")

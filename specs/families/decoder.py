@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..model import Attention, Block, Dense, LatentAttention, Linear, Model, MoE
+from ..model import Attention, Block, Dense, LatentAttention, Mixer, Model, MoE
 from ._assemble import assemble, next_token_layer
 from ._experts import ExpertStyle, num_experts, read_moe
 from ._layers import heads, latent_shape, rotary_dim, rotated, sparse_layers, windows
@@ -36,12 +36,27 @@ Flag = bool | str
 """Either fixed by the family's code, or the config key that says so (False if absent)."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerKind:
+    """What tells the layers of one decoder apart."""
+
+    window: int | None
+    sparse: bool
+    rotated: bool
+    indexed: bool
+    mixer: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
     """What a family's code fixes and its config does not say.
 
     Parameters
     ----------
+    mixers : Mapping
+        Mixers of the family's own, by entry of ``layer_types``.
+    output_gate : bool
+        Whether the query projection is twice as wide, half of it a gate on the output.
     qkv_bias, o_bias, mlp_bias, head_bias, parallel : bool or str
         A string names the config's flag.
     gated : bool
@@ -68,6 +83,10 @@ class Style:
         What the family's configuration class fills in.
     """
 
+    mixers: Mapping[str, Callable[[Config, Style, LayerKind], Mixer]] = field(
+        default_factory=dict
+    )
+    output_gate: bool = False
     qkv_bias: Flag = "attention_bias"
     o_bias: Flag = "attention_bias"
     mlp_bias: Flag = "mlp_bias"
@@ -89,16 +108,6 @@ class Style:
     plain_names: tuple[str, str] = ("mlp.up_proj", "mlp.down_proj")
     experts: ExpertStyle = field(default_factory=ExpertStyle)
     defaults: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerKind:
-    """What tells the layers of one decoder apart."""
-
-    window: int | None
-    sparse: bool
-    rotated: bool
-    indexed: bool
 
 
 def on(cfg: Config, flag: Flag) -> bool:
@@ -134,6 +143,7 @@ def softmax_layer(cfg: Config, style: Style, kind: LayerKind) -> Attention:
             names=style.attention_names,
             qkv_bias=on(cfg, style.qkv_bias),
             o_bias=on(cfg, style.o_bias),
+            output_gate=style.output_gate,
         ),
         window=kind.window,
         rotary_dim=rotary_dim(cfg, shape.head_dim, style.rotary_frac) if kind.rotated else 0,
@@ -169,11 +179,12 @@ def layer_kinds(cfg: Config, style: Style) -> list[LayerKind]:
     layers = cfg.layers()
     sparse = sparse_layers(cfg, layers) if num_experts(cfg) else [False] * layers
     indexed = indexer_layers(cfg, layers) if has_indexer(cfg) else [False] * layers
+    window = windows(cfg, layers, style.window, style.mixers)
+    types = cfg.texts("layer_types", layers) or [""] * layers
+    own = [kind if kind in style.mixers else "" for kind in types]
     return [
         LayerKind(*entry)
-        for entry in zip(
-            windows(cfg, layers, style.window), sparse, rotated(cfg, layers), indexed, strict=True
-        )
+        for entry in zip(window, sparse, rotated(cfg, layers), indexed, own, strict=True)
     ]
 
 
@@ -182,8 +193,8 @@ def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:
     hidden = cfg.size("hidden_size")
     parallel = on(cfg, style.parallel)
     norm_sizes = (hidden,) * (1 if parallel else style.residual_norms)
-    latent = cfg.raw("kv_lora_rank") is not None
-    mixer = (latent_layer if latent else softmax_layer)(cfg, style, kind)
+    default = softmax_layer if cfg.raw("kv_lora_rank") is None else latent_layer
+    mixer = style.mixers.get(kind.mixer, default)(cfg, style, kind)
     ffn: Dense | MoE
     ffn = read_moe(cfg, activation(cfg), style.experts) if kind.sparse else dense_mlp(cfg, style)
     return Block(
@@ -204,7 +215,8 @@ def prediction_layers(cfg: Config, style: Style, kinds: list[LayerKind]) -> tupl
     cfg.ignore("mtp_transformer_layers", "mtp_use_dedicated_embeddings")
     if count == 0 or not cfg.flag("use_mtp", default=True):
         return ()
-    like = layer(cfg, style, kinds[-1])
+    attending = [kind for kind in kinds if kind.mixer != "linear_attention"]
+    like = layer(cfg, style, attending[-1] if attending else kinds[-1])
     return (next_token_layer(cfg.size("hidden_size"), count, like, style.norm),)
 
 
@@ -246,6 +258,3 @@ def structural(cfg: Config) -> Model:
         "pre-norm decoder with RMSNorm and a gated feed-forward"
     )
     return decoder(cfg, Style())
-
-
-__all__ = ["Linear", "Style", "decoder", "structural", "styled"]

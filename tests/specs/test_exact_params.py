@@ -50,6 +50,20 @@ MLA: dict[str, Any] = {
 
 MOE: dict[str, Any] = {"num_experts_per_tok": 3, "moe_intermediate_size": 52}
 
+DELTA: dict[str, Any] = {
+    "linear_conv_kernel_dim": 3,
+    "linear_key_head_dim": 14,
+    "linear_value_head_dim": 22,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+}
+
+NEMOTRON_H: dict[str, Any] = {
+    **{k: v for k, v in BASE.items() if k != "num_hidden_layers"},
+    "mamba_num_heads": 12, "mamba_head_dim": 10, "ssm_state_size": 22, "n_groups": 3,
+    "head_dim": 18, "use_bias": True,
+}  # fmt: skip
+
 GPT: dict[str, Any] = {
     "n_embd": 96, "n_layer": 3, "n_head": 6, "n_positions": 77, "vocab_size": 1031,
 }  # fmt: skip
@@ -106,6 +120,102 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         {**BASE, **MLA, **MOE, "n_routed_experts": 8, "n_shared_experts": 1, "n_group": 1,
          "topk_group": 1, "num_key_value_heads": 12, "index_n_heads": 4,
          "index_head_dim": 18, "index_topk": 32},
+    ),
+    "qwen3_next": (
+        "qwen3_next",
+        {**BASE, **MOE, **DELTA, "num_experts": 7, "shared_expert_intermediate_size": 44},
+    ),
+    "qwen3_5_text": ("qwen3_5_text", {**BASE, **DELTA, "head_dim": 20}),
+    "qwen3_5_moe_text": (
+        "qwen3_5_moe_text",
+        {**{k: v for k, v in BASE.items() if k != "intermediate_size"}, **MOE, **DELTA,
+         "num_experts": 7, "shared_expert_intermediate_size": 44},
+    ),
+    "kimi_linear": (
+        "kimi_linear",
+        {**BASE, **MLA, "q_lora_rank": None, "num_key_value_heads": 12, "num_experts": 8,
+         "num_experts_per_tok": 2, "moe_intermediate_size": 52, "n_shared_experts": 2,
+         "linear_head_dim": 14, "linear_num_heads": 4},
+    ),
+    "mamba": ("mamba", {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 1031}),
+    "falcon_mamba": (
+        "falcon_mamba",
+        {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 1031, "state_size": 12},
+    ),
+    "mamba2": (
+        "mamba2",
+        {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 1031, "num_heads": 12,
+         "head_dim": 16, "n_groups": 3, "state_size": 22},
+    ),
+    "jamba": ("jamba", {**BASE, "num_hidden_layers": 9, "num_experts": 4, "mamba_d_state": 6}),
+    "bamba": (
+        "bamba",
+        {**BASE, "attn_layer_indices": [2], "mamba_n_heads": 12, "mamba_d_state": 22},
+    ),
+    "granitemoehybrid": (
+        "granitemoehybrid",
+        {**BASE, "mamba_n_heads": 12, "mamba_d_state": 22, "num_local_experts": 6,
+         "num_experts_per_tok": 2, "shared_intermediate_size": 72,
+         "layer_types": ["mamba", "attention", "mamba", "mamba", "attention"]},
+    ),
+    "granitemoehybrid-dense": (
+        "granitemoehybrid",
+        {**BASE, "mamba_n_heads": 12, "mamba_d_state": 22, "num_local_experts": 0,
+         "shared_intermediate_size": 72, "position_embedding_type": "rope",
+         "layer_types": ["mamba", "attention", "mamba", "mamba", "attention"]},
+    ),
+    "nemotron_h": (
+        "nemotron_h",
+        {**NEMOTRON_H, "layers_block_type": ["mamba", "attention", "mlp", "mamba"]},
+    ),
+    "nemotron_h-moe": (
+        "nemotron_h",
+        {**NEMOTRON_H, "layers_block_type": ["mamba", "moe", "attention", "moe"],
+         "n_routed_experts": 6, "moe_intermediate_size": 52,
+         "moe_shared_expert_intermediate_size": 44},
+    ),
+    "nemotron_h-latent": (
+        "nemotron_h",
+        {**NEMOTRON_H, "layers_block_type": ["mamba", "moe", "attention", "moe"],
+         "n_routed_experts": 6, "moe_intermediate_size": 52, "moe_latent_size": 30,
+         "moe_shared_expert_intermediate_size": 44},
+    ),
+    "minimax": (
+        "minimax", {**BASE, "head_dim": 20, "num_local_experts": 6, "num_experts_per_tok": 2},
+    ),
+    "minimax_m3_vl_text": (
+        "minimax_m3_vl_text",
+        {**BASE, "head_dim": 20, "num_local_experts": 6, "num_experts_per_tok": 2,
+         "dense_intermediate_size": 144, "shared_intermediate_size": 44, "index_n_heads": 2,
+         "index_head_dim": 14,
+         "layer_types": ["full_attention", *["minimax_m3_sparse"] * 4],
+         "mlp_layer_types": ["dense", *["sparse"] * 4]},
+    ),
+    "mimo_v2_flash": (
+        "mimo_v2_flash",
+        {**BASE, **MOE, "num_hidden_layers": 7, "head_dim": 18, "v_head_dim": 14,
+         "n_routed_experts": 6},
+    ),
+    "step3p5": (
+        "step3p5",
+        {**BASE, **MOE, "pad_token_id": 0, "head_dim": 20, "n_routed_experts": 6,
+         "share_expert_dim": 44,
+         "sliding_window": 32,
+         "layer_types": ["full_attention", *["sliding_attention"] * 4]},
+    ),
+    "lfm2": (
+        "lfm2",
+        {**BASE, "full_attn_idxs": [1, 3]},
+    ),
+    "lfm2_moe": (
+        "lfm2_moe",
+        {**BASE, **MOE, "num_experts": 6,
+         "layer_types": ["conv", "full_attention", "conv", "conv", "full_attention"]},
+    ),
+    "llama4_text": (
+        "llama4_text",
+        {**BASE, "head_dim": 20, "intermediate_size_mlp": 152, "num_local_experts": 6,
+         "interleave_moe_layer_step": 2, "attention_bias": True},
     ),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
