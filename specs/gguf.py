@@ -54,7 +54,7 @@ def gguf_mix(name: str, *, gqa: float = 8.0, num_experts: int = 0) -> Precision:
         It is no GGUF file type.
     """
     data = tables()
-    canonical = canonical_names().get(normalised(name.strip().lower().removeprefix("ud-")), "")
+    canonical = canonical_names().get(normalised(name), "")
     row = data["mix"].get(canonical)
     if row is None:
         known = ", ".join(data["mix"])
@@ -98,22 +98,22 @@ def gguf_fallback(name: str, in_features: int) -> str:
     return other if in_features % get_precision(other).block == 0 else "fp16"
 
 
-# Role of a linear by its name, tried in order over "<place>.<name>".
+# Role of a linear by its name, tried in order over "<place>.<name>" as
+# `specs.quant_patterns.canonical` spells it.
 _ROLE_NAMES = (
-    ("output", r"^top\.lm_head"),
+    ("output", r"^top\.(lm_head|embed_out)"),
     ("token_embd", r"^top\."),
-    ("router", r"(mlp|moe|feed_forward|mixer)\.gate$|router|shared_expert_gate$"),
+    ("router", r"(mlp|mixer)\.gate$|router|shared_expert_gate$"),
     ("plain", r"indexer\.(q|k|weights)_proj$"),
     ("experts", r"^experts\."),
-    ("ffn_down", r"(down_proj|w2|fc2|dense_4h_to_h|fc_out|mlp\.c_proj|(mlp|DenseReluDense)\.wo)$"),
-    ("ffn_gate", r"(gate_proj|gate_up_proj|w1|wi_0)$"),
-    ("ffn_up", r"(up_proj|w3|fc1|fc_in|c_fc|dense_h_to_4h|wi|wi_1)$"),
-    ("attn_v", r"(v_proj|qkv_proj|query_key_value|c_attn|Wqkv|W_pack|in_proj_qkv|value|\.v)"
+    ("ffn_down", r"(down_proj|w2|fc2|dense_4h_to_h|fc_out|output_linear|mlp\.c_proj|\.wo)$"),
+    ("ffn_gate", r"(gate_proj|gate_up_proj(\.\w+)?|w1|wi_0|input_linear(\.\w+)?)$"),
+    ("ffn_up", r"(\bup_proj|w3|fc1|fc_in|c_fc|dense_h_to_4h|\.wi|wi_1)$"),
+    ("attn_v", r"(\bv_proj|qkv_proj|query_key_value|c_attn|Wqkv|W_pack|in_proj_qkv|value|\.v)"
                r"(\.[qkv])?$"),
     ("attn_k", r"(\bk_proj|\.key|\.k)$"),
     ("attn_q", r"(\bq_proj|\.query|\.q)$"),
-    ("attn_output", r"(self_attn\.(o_proj|out_proj|dense)|attn\.c_proj|attention\.(dense|wo)"
-                    r"|(?<!linear_)attn\.out_proj|\.o)$"),
+    ("attn_output", r"(self_attn\.(o_proj|out_proj|dense|c_proj|output\.dense)|\.o)$"),
 )  # fmt: skip
 
 

@@ -104,7 +104,8 @@ def tables() -> Mapping[str, Any]:
 
 def normalised(name: str) -> str:
     """Return the spelling that names are compared in."""
-    return name.strip().lower().removeprefix("torch.").replace("_", "-").replace(" ", "-")
+    plain = name.strip().lower().removeprefix("torch.").replace("_", "-").replace(" ", "-")
+    return plain.removeprefix("ud-")  # a publisher's mark on GGUF files
 
 
 @lru_cache(maxsize=1)
