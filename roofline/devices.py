@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +111,7 @@ class _Facts:
     tdp_w: float
     idle_w: float
     byte_j: float
+    links: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
 
 _CACHE: dict[int, tuple[Accelerator, _Facts]] = {}
@@ -136,25 +136,16 @@ def _facts(accelerator: Accelerator) -> _Facts:
     return facts
 
 
-@lru_cache(maxsize=4096)
-def _link(link: str, host: str, kind: str, vendor: str, ranks: int, key: int) -> tuple[float, ...]:
-    accelerator = _CACHE[key][0]
-    join = get_interconnect(accelerator).link_for(ranks)
-    ring = 2.0 * (ranks - 1.0) / ranks
-    added = (ranks + 1.0) / ranks if join.in_network_reduction else ring
-    return join.group_bytes_per_s(ranks), join.captured_floor_of_s(ranks), min(1.0, added / ring)
-
-
-def _link_of(accelerator: Accelerator, ranks: int) -> tuple[float, ...]:
-    _facts(accelerator)
-    return _link(
-        accelerator.link,
-        accelerator.host_link,
-        accelerator.kind,
-        accelerator.vendor,
-        ranks,
-        id(accelerator),
-    )
+def _link_of(accelerator: Accelerator, ranks: int) -> tuple[float, float, float]:
+    """Rate, empty-collective time and all-reduce share of a group of `ranks` devices."""
+    kept = _facts(accelerator).links
+    if ranks not in kept:
+        join = get_interconnect(accelerator).link_for(ranks)
+        ring = 2.0 * (ranks - 1.0) / ranks
+        added = (ranks + 1.0) / ranks if join.in_network_reduction else ring
+        rate = join.group_bytes_per_s(ranks)
+        kept[ranks] = (rate, join.captured_floor_of_s(ranks), min(1.0, added / ring))
+    return kept[ranks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,10 @@ class Engine:
         Tokens per page; sequences round up to it.
     max_sequences : int
         Default cap on sequences running at once; 0 for none.
+    default_split : {"tp", "pp"}
+        What GPUs are used for when only their number is given.
+    narrows_fp32 : bool
+        Checkpoints stored in fp32 run in 16 bits unless told otherwise.
     routing_skew : float
         Exponent of the power law that expert popularity follows; 0 is uniform.
     check_command : str
@@ -118,6 +122,8 @@ class Engine:
     graph_bytes: float
     kv_block_tokens: int
     max_sequences: int
+    default_split: Literal["tp", "pp"]
+    narrows_fp32: bool
     routing_skew: float
     check_command: str
     serving_check_command: str

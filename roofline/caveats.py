@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader must know before trusting a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from roofline.devices import runs_as
+from roofline.pricing import Setup
+from roofline.setups import FormatNames
+from specs.accelerator import Accelerator
+from specs.node import get_interconnect
+from specs.units import format_bytes
+
+
+def caveats_of(
+    setup: Setup, device: Accelerator, names: FormatNames, row: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """All warnings of one prediction, the gravest first."""
+    found = [
+        *_memory(setup, row),
+        *_arithmetic(setup, device),
+        *_dtype(setup, names),
+        *_links(setup, device),
+        *setup.model.warnings,
+        *device.notes,
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _memory(setup: Setup, row: Mapping[str, Any]) -> list[str]:
+    """What does not fit, by how much, and what would make it fit."""
+    if row["fits"]:
+        return []
+    rest = row["weights_bytes"] + row["activation_bytes"] + row["runtime_bytes"]
+    capacity = row["capacity_bytes"]
+    if row["max_batch"] >= 1:
+        return [
+            f"does not fit as asked: the KV cache needs {format_bytes(row['kv_bytes'])} per GPU "
+            f"and the engine leaves {format_bytes(max(capacity - rest, 0.0))}; at most "
+            f"{int(row['max_batch'])} such sequences fit at once."
+        ]
+    over = max(row["total_bytes"] - capacity, 0.0)
+    gpus = setup.layout.tp * setup.layout.pp
+    needed = gpus
+    while needed < 4096:
+        needed *= 2
+        if (rest - row["runtime_bytes"]) * gpus / needed + row["runtime_bytes"] < 0.85 * capacity:
+            break
+    return [
+        f"does not fit: needs {format_bytes(row['total_bytes'])} per GPU and there are "
+        f"{format_bytes(capacity)} ({format_bytes(over)} too much); times are what it would take "
+        f"if it did. About {needed} such GPUs per replica, or narrower weights, would hold it."
+    ]
+
+
+def _arithmetic(setup: Setup, device: Accelerator) -> list[str]:
+    """Products that the device cannot run as stored."""
+    wanted = {op.arithmetic for op in setup.decoder.operators if op.kind in ("gemm", "moe_gemm")}
+    found = []
+    for name in sorted(wanted):
+        real = runs_as(device, name)
+        if real != name:
+            found.append(
+                f"{device.name} has no {name} matrix arithmetic: products run as {real} "
+                f"(dequantised or converted); engines may refuse and ask for another dtype."
+            )
+    return found
+
+
+def _dtype(setup: Setup, names: FormatNames) -> list[str]:
+    plain = setup.formats.plain
+    if setup.model.dtype == "fp32" and plain != "fp32" and not names.weight:
+        return [
+            f"the checkpoint is fp32; {setup.engine.name} runs it in {plain} unless told otherwise."
+        ]
+    return []
+
+
+def _links(setup: Setup, device: Accelerator) -> list[str]:
+    ranks = max(setup.ranks)
+    if ranks == 1:
+        return []
+    join = get_interconnect(device)
+    link = join.link_for(ranks)
+    if link.kind == "none":
+        return [f"{device.name} cannot be joined to others; {ranks} ranks do not exist."]
+    if link is join.scale_out:
+        return [
+            f"{ranks} ranks span nodes of {join.devices_per_node}: priced over "
+            f"{link.title or link.name}, an assumption."
+        ]
+    return []

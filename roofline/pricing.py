@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases that share model, layout, formats and engine, priced together as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from roofline.devices import CaseDevices
+from roofline.physics.batching import closed_loop
+from roofline.physics.kernel import FloatArray
+from roofline.physics.memory import Footprint, MemoryUse, footprint, memory_use
+from roofline.physics.memory import sequence_cache_bytes as cache_bytes
+from roofline.physics.operators import Formats, Layout, decoder_plan, encoder_plan
+from roofline.physics.phases import (
+    PhaseCost,
+    chunks_of,
+    decode_pass,
+    pass_cost,
+    pipelined_s,
+    prefill_pass,
+)
+from roofline.physics.plan import Plan
+from roofline.physics.power import capped_slowdown, mean_power_w
+from specs.engine import Engine, get_engine
+from specs.model import Model
+
+BOUNDS = ("compute", "memory", "link", "overhead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is asked of each case; arrays of shape ``(n,)``.
+
+    `batch` and `concurrency` are of the whole deployment; ``serving`` tells which holds.
+    """
+
+    batch: FloatArray
+    serving: np.ndarray
+    input_tokens: FloatArray
+    output_tokens: FloatArray
+    power_limit_w: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Model, layout, formats and engine, compiled once for any number of cases."""
+
+    model: Model
+    layout: Layout
+    formats: Formats
+    engine: Engine
+
+    @cached_property
+    def decoder(self) -> Plan:
+        """Operators of the decoder."""
+        return decoder_plan(self.model, self.layout, self.formats, self.engine)
+
+    @cached_property
+    def encoder(self) -> Plan | None:
+        """Operators of the encoder, if there is one."""
+        return encoder_plan(self.model, self.layout, self.formats, self.engine)
+
+    @cached_property
+    def sizes(self) -> Footprint:
+        """Bytes of one rank."""
+        return footprint(self.model, self.layout, self.formats)
+
+    @cached_property
+    def ideal(self) -> Setup:
+        """The same on the ideal machine: the hard floor."""
+        return Setup(
+            model=self.model,
+            layout=self.layout,
+            formats=self.formats,
+            engine=get_engine("ideal"),
+        )
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Sizes of the groups of ranks that communicate."""
+        return self.layout.tp, self.layout.ep, 2 if self.layout.pp > 1 else 1
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is a decoder at all."""
+        return bool(self.model.blocks)
+
+    def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """Prefill of `sequences` prompts on one replica, all its passes."""
+        zero = np.zeros_like(sequences)
+        prompt = work.input_tokens
+        passes = chunks_of(sequences * prompt, self.engine)
+        if self.encoder is not None:
+            step = prefill_pass(sequences, prompt, zero, passes)
+            cost = self._pass(self.encoder, step, devices).scaled(passes)
+            if not self.generates:
+                return self._staged(cost, passes)
+            start = prefill_pass(sequences, np.ones_like(prompt), prompt, np.ones_like(prompt))
+            return self._staged(cost.plus(self._pass(self.decoder, start, devices)), passes)
+        step = prefill_pass(sequences, prompt, zero, passes)
+        cost = self._pass(self.decoder, step, devices).scaled(passes)
+        return self._staged(cost, passes)
+
+    def decode(
+        self, sequences: FloatArray, work: Work, devices: CaseDevices
+    ) -> PhaseCost:
+        """Mean decode step of `sequences` sequences on one replica, all stages in turn.
+
+        With pipeline stages the batch goes through in as many parts as there are stages;
+        the step is that of one part, and the cost is that of one part.
+        """
+        part = np.maximum(sequences / self.layout.pp, np.minimum(sequences, 1.0))
+        context, cross = work.input_tokens, np.zeros_like(sequences)
+        if self.encoder is not None:
+            context, cross = np.ones_like(sequences), work.input_tokens
+        step = decode_pass(part, context, work.output_tokens - 1.0, cross)
+        return self._pass(self.decoder, step, devices)
+
+    def _pass(self, plan: Plan, step, devices: CaseDevices) -> PhaseCost:  # type: ignore[no-untyped-def]
+        return pass_cost(plan, step, devices.rates, devices.energies, self.engine)
+
+    def _staged(self, cost: PhaseCost, passes: FloatArray) -> PhaseCost:
+        """Stages at work at once, each on its share of the layers."""
+        stages = self.layout.pp
+        if stages == 1:
+            return cost
+        many = np.full_like(passes, np.inf) if self.engine.overlaps else passes
+        factor = np.where(
+            np.isinf(many), 1.0 / stages, pipelined_s(np.ones_like(passes), passes, stages)
+        )
+        share = 1.0 / stages
+        return replace(
+            cost.scaled(factor),
+            compute_j=cost.compute_j * share,
+            other_j=cost.other_j * share,
+            flops=cost.flops,
+            moved_bytes=cost.moved_bytes,
+        )
+
+
+def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> PhaseCost:
+    """Return the phase under a power limit: the clock drops until demand meets it."""
+    binding = limit_w < devices.tdp_w
+    if not binding.any():
+        return cost
+    clock, _ = capped_slowdown(
+        compute_j=cost.compute_j,
+        other_j=cost.other_j,
+        compute_s=cost.compute_s,
+        other_s=cost.time_s - cost.compute_s,
+        idle_w=devices.idle_w,
+        default_cap_w=devices.tdp_w,
+        limit_w=np.minimum(limit_w, devices.tdp_w),
+    )
+    compute_s = cost.compute_s / clock
+    return replace(
+        cost,
+        compute_s=compute_s,
+        time_s=cost.time_s - cost.compute_s + compute_s,
+        compute_j=cost.compute_j * clock**2,
+    )
+
+
+Columns = dict[str, np.ndarray]
+
+
+def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
+    """Price every case: times, rates, memory, power, energy, floor and bounds."""
+    replicas = float(setup.layout.dp)
+    per_replica = np.maximum(work.batch / replicas, 1.0)
+    prompts = np.where(work.serving, 1.0, per_replica)
+    memory = _memory(setup, work, devices, per_replica)
+    running = _admitted(setup, work, memory, per_replica)
+    prefill = limited(setup.prefill(prompts, work, devices), devices, work.power_limit_w)
+    steps = np.maximum(work.output_tokens - 1.0, 0.0)
+    if not setup.generates:
+        return _assemble(setup, work, devices, memory, _no_decode(prefill, per_replica))
+    step = limited(setup.decode(running, work, devices), devices, work.power_limit_w)
+    parts = {
+        "prefill": prefill,
+        "step": step,
+        "ttft_s": prefill.time_s + setup.engine.request_s * work.serving,
+        "tpot_s": step.time_s,
+        "decoding": running,
+        "requests_per_s": np.zeros_like(steps),
+    }
+    if work.serving.any():
+        _serve(setup, work, devices, parts, running, per_replica - running)
+    return _assemble(setup, work, devices, memory, parts)
+
+
+def _memory(
+    setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray
+) -> MemoryUse:
+    prompt_tokens = per_replica * work.input_tokens
+    chunk = setup.engine.prefill_chunk_tokens
+    decoder_only = setup.encoder is None
+    return memory_use(
+        setup.sizes,
+        setup.engine,
+        capacity_bytes=devices.mem_bytes,
+        sequences=per_replica,
+        input_tokens=work.input_tokens if decoder_only else np.ones_like(prompt_tokens),
+        output_tokens=work.output_tokens if setup.generates else np.zeros_like(prompt_tokens),
+        cross_tokens=np.zeros_like(prompt_tokens) if decoder_only else work.input_tokens,
+        pass_tokens=np.minimum(prompt_tokens, chunk) if chunk else prompt_tokens,
+    )
+
+
+def _admitted(
+    setup: Setup, work: Work, memory: MemoryUse, per_replica: FloatArray
+) -> FloatArray:
+    """Sequences that run at once on a replica: all of a static batch; of a concurrency
+    what the cache holds at mean length, at least one."""
+    mean_tokens = work.input_tokens + work.output_tokens / 2.0
+    each = cache_bytes(
+        setup.sizes, mean_tokens, work.input_tokens, block_tokens=setup.engine.kv_block_tokens
+    )
+    room = np.floor(np.maximum(memory.kv_budget_bytes, 0.0) / np.maximum(each, 1e-9))
+    if setup.engine.max_sequences:
+        room = np.minimum(room, setup.engine.max_sequences)
+    # What does not fit at all is priced as if it did; the answer says so first.
+    room = np.where(room >= 1.0, room, per_replica)
+    serving = np.minimum(per_replica, room)
+    return np.where(work.serving, serving, per_replica)
+
+
+def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> dict[str, object]:
+    zero = np.zeros_like(per_replica)
+    return {
+        "prefill": prefill,
+        "step": prefill.scaled(0.0),
+        "ttft_s": prefill.time_s,
+        "tpot_s": zero,
+        "decoding": per_replica,
+        "requests_per_s": zero,
+    }
+
+
+def _serve(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    parts: dict[str, object],
+    running: FloatArray,
+    waiting: FloatArray,
+) -> None:
+    """Replace the isolated times of serving cases by those of the steady state."""
+    prefill, step = parts["prefill"], parts["step"]
+    assert isinstance(prefill, PhaseCost) and isinstance(step, PhaseCost)
+    low = np.maximum(running / 2.0, 1.0)
+    step_low = limited(setup.decode(low, work, devices), devices, work.power_limit_w)
+    stall_s = prefill.time_s
+    if setup.engine.mixes_prefill:
+        # The chunk rides on steps that read the weights anyway.
+        stall_s = np.maximum(prefill.compute_s + prefill.link_s, prefill.time_s - step_low.time_s)
+    state = closed_loop(
+        running=running,
+        waiting=waiting,
+        steps=np.maximum(work.output_tokens - 1.0, 0.0),
+        prefill_s=prefill.time_s + setup.engine.request_s,
+        stall_s=stall_s,
+        step_low_s=step_low.time_s,
+        step_high_s=step.time_s,
+        low=low,
+    )
+    choose = work.serving
+    parts["ttft_s"] = np.where(choose, state.ttft_s, parts["ttft_s"])
+    parts["tpot_s"] = np.where(choose, state.tpot_s, parts["tpot_s"])
+    parts["decoding"] = np.where(choose, state.decoding, parts["decoding"])
+    parts["requests_per_s"] = np.where(choose, state.requests_per_s * setup.layout.dp, 0.0)
+
+
+def _floor(setup: Setup, work: Work, devices: CaseDevices) -> tuple[FloatArray, ...]:
+    """Hard floors of TTFT, TPOT and end-to-end latency.
+
+    A served request may find the device to itself, so the floor of its TTFT and TPOT is
+    that of one sequence; its latency is also at least its turn in a full device.
+    """
+    ideal = setup.ideal
+    per_replica = np.maximum(work.batch / setup.layout.dp, 1.0)
+    alone = np.where(work.serving, 1.0, per_replica)
+    ttft_s = ideal.prefill(alone, work, devices).time_s
+    if not setup.generates:
+        return ttft_s, np.zeros_like(ttft_s), ttft_s
+    steps = work.output_tokens - 1.0
+    tpot_s = ideal.decode(alone, work, devices).time_s
+    e2e_s = ttft_s + steps * tpot_s
+    if work.serving.any():
+        full = ideal.decode(per_replica, work, devices).time_s
+        turn_s = steps * full
+        e2e_s = np.where(work.serving, np.maximum(e2e_s, turn_s), e2e_s)
+    return ttft_s, tpot_s, e2e_s
+
+
+def _assemble(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    memory: MemoryUse,
+    parts: dict[str, object],
+) -> Columns:
+    prefill, step = parts["prefill"], parts["step"]
+    assert isinstance(prefill, PhaseCost) and isinstance(step, PhaseCost)
+    ttft_s, tpot_s = np.asarray(parts["ttft_s"]), np.asarray(parts["tpot_s"])
+    decoding = np.asarray(parts["decoding"])
+    steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
+    e2e_s = ttft_s + steps * tpot_s
+    isolated = work.batch / e2e_s
+    requests_per_s = np.where(work.serving, np.asarray(parts["requests_per_s"]), isolated)
+    requests_per_s = np.where(requests_per_s > 0, requests_per_s, isolated)
+    power = _power(setup, work, devices, prefill, step, requests_per_s, decoding)
+    floor = _floor(setup, work, devices)
+    output = work.output_tokens * float(setup.generates)
+    tokens = work.input_tokens + output
+    gpus = float(setup.layout.tp * setup.layout.pp * setup.layout.dp)
+    per_request_j = power[2] * gpus / requests_per_s
+    static_decode = work.batch / np.maximum(tpot_s, 1e-30) * float(setup.generates)
+    result: Columns = {
+        "ttft_s": ttft_s,
+        "tpot_s": tpot_s,
+        "e2e_s": e2e_s,
+        "requests_per_s": requests_per_s,
+        "running_batch": decoding * setup.layout.dp,
+        "prefill_tok_per_s": np.where(
+            work.serving, requests_per_s * work.input_tokens, work.batch * work.input_tokens / ttft_s
+        ),
+        "decode_tok_per_s": np.where(work.serving, requests_per_s * output, static_decode),
+        "output_tok_per_s": requests_per_s * output,
+        "total_tok_per_s": requests_per_s * tokens,
+        "floor_ttft_s": floor[0],
+        "floor_tpot_s": floor[1],
+        "floor_e2e_s": floor[2],
+        "power_prefill_w": power[0],
+        "power_decode_w": power[1],
+        "power_mean_w": power[2],
+        "energy_per_output_token_j": per_request_j / np.maximum(output, 1.0),
+        "energy_per_total_token_j": per_request_j / tokens,
+        "weights_bytes": memory.weights_bytes,
+        "kv_bytes": memory.kv_bytes,
+        "activation_bytes": memory.activation_bytes,
+        "runtime_bytes": memory.runtime_bytes,
+        "total_bytes": memory.total_bytes,
+        "capacity_bytes": memory.capacity_bytes,
+        "fits": memory.fits,
+        "max_batch": memory.max_batch * setup.layout.dp,
+        "kv_capacity_tokens": memory.kv_capacity_tokens,
+        "bound_prefill": _bound(prefill),
+        "bound_decode": _bound(step),
+    }
+    result.update(_utilisation(setup, devices, prefill, step))
+    return result
+
+
+def _power(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    prefill: PhaseCost,
+    step: PhaseCost,
+    requests_per_s: FloatArray,
+    decoding: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean power per device in prefill, in decode, and over the whole."""
+    cap = np.minimum(work.power_limit_w, devices.tdp_w)
+    prefill_j = prefill.compute_j + prefill.other_j
+    share = np.minimum(decoding, setup.layout.pp) / setup.layout.pp
+    step_j = (step.compute_j + step.other_j) * share
+    steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
+    idle = devices.idle_w
+    prefill_w = mean_power_w(prefill_j, prefill.time_s, idle_w=idle, cap_w=cap)
+    if not setup.generates:
+        return prefill_w, idle, prefill_w
+    decode_w = mean_power_w(step_j, step.time_s, idle_w=idle, cap_w=cap)
+    prompts = np.where(work.serving, 1.0, np.maximum(work.batch / setup.layout.dp, 1.0))
+    per_replica = requests_per_s / setup.layout.dp
+    busy_w = per_replica * (
+        prefill_w_above(prefill_w, idle) * prefill.time_s / prompts
+        + prefill_w_above(decode_w, idle) * step.time_s * steps / np.maximum(decoding, 1e-9)
+    )
+    return prefill_w, decode_w, np.minimum(idle + busy_w, cap)
+
+
+def prefill_w_above(power_w: FloatArray, idle_w: FloatArray) -> FloatArray:
+    """Power above idle."""
+    return power_w - idle_w
+
+
+def _bound(cost: PhaseCost) -> np.ndarray:
+    """Index into `BOUNDS` of what takes most of the time."""
+    parts = np.stack([cost.compute_s, cost.memory_s, cost.link_s, cost.overhead_s])
+    return np.argmax(parts, axis=0)
+
+
+def _utilisation(
+    setup: Setup, devices: CaseDevices, prefill: PhaseCost, step: PhaseCost
+) -> Columns:
+    """MFU of the prefill and MBU of the decode step, at the rates of what runs there."""
+    plan = setup.decoder if setup.generates else setup.encoder
+    assert plan is not None
+    work = plan.flops * plan.count
+    main = int(plan.arithmetic[int(np.argmax(work))]) if work.size else 0
+    peak = devices.rates.peak_flops_per_s[main]
+    stages = setup.layout.pp
+    step_s = np.maximum(step.time_s, 1e-30)
+    return {
+        "arithmetic": np.full(peak.shape, main),
+        "peak_flops_per_s": peak,
+        "mem_bytes_per_s": devices.rates.mem_bytes_per_s,
+        "mfu": prefill.flops / (prefill.time_s * peak * stages),
+        "mbu": step.moved_bytes / (step_s * devices.rates.mem_bytes_per_s),
+    }
