@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from specs.accelerator import Accelerator
 from specs.errors import (
     AmbiguousNameError,
     InvalidInputError,
@@ -28,10 +29,12 @@ from specs.errors import (
 )
 from specs.page_store import MAX_AGE_S, PAUSE_S, TIMEOUT_S, PageStore, default_cache_dir
 from specs.sources import nearest
-from specs.techpowerup import SITE, BoardFacts
+from specs.techpowerup import SITE, SOURCE_KEY, BoardFacts
 
 if TYPE_CHECKING:
     import requests
+
+PAGE_SOURCE_KEY = "techpowerup-page"
 
 _BY_HAND = "Or describe the board by hand and pass it with --gpu-file."
 _KEY = re.compile(r"[a-z0-9][a-z0-9.-]*\.[cgb]\d+")
@@ -331,3 +334,49 @@ def _iso_date(text: str) -> str:
             return datetime.strptime(plain, pattern).date().isoformat()
     year = re.fullmatch(r"(?:[A-Za-z]+ )?(\d{4})", plain)
     return year[1] if year else ""
+
+
+def accelerator_of(board: BoardFacts) -> Accelerator:
+    """Return the accelerator that a live page describes, derived as the shipped ones are.
+
+    Matrix rates come from ``specs/data/tensor_rates.toml``; no datasheet has been laid
+    over them, and a note says so.
+
+    Raises
+    ------
+    InvalidInputError
+        No rates are on file for the architecture, or a fact is missing.
+    """
+    from specs.compile import compile_all
+    from specs.tensor_rates import load_rules, rule_for
+
+    rules = load_rules()
+    if rule_for(board, rules) is None:
+        # Shader rates alone would pass for a card without matrix units.
+        raise InvalidInputError(
+            f"{board.name}: no matrix rates are on file for {board.architecture} "
+            f"({board.chip or board.generation}). {_BY_HAND}"
+        )
+    made = compile_all([board], rules, {})[0]
+    if made.missing:
+        raise InvalidInputError(
+            f"{made.title}: no prediction without {', '.join(made.missing)}"
+            + (f" ({made.why})" if made.why else "")
+            + f". {_BY_HAND}"
+        )
+    plain = {name: stated.value for name, stated in made.values.items() if "." not in name}
+    peaks = {
+        name.partition(".")[2]: float(stated.value)
+        for name, stated in made.values.items()
+        if name.startswith("peak_flops_per_s.")
+    }
+    for name in ("unit_count", "dies", "devices_per_board"):
+        if name in plain:
+            plain[name] = int(plain[name])
+    sources = {
+        name: PAGE_SOURCE_KEY if stated.source == SOURCE_KEY else stated.source
+        for name, stated in made.values.items()
+    }
+    note = f"Read from {board.url} and not checked against a datasheet."
+    values: dict[str, Any] = {"name": made.slug, "title": made.title, **plain}
+    return Accelerator(**values, peak_flops_per_s=peaks, sources=sources, notes=(*made.notes, note))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
+import dataclasses
 import http.server
 import os
 import threading
@@ -15,12 +16,14 @@ from specs.errors import (
     PageStructureError,
     UnknownNameError,
 )
-from specs.techpowerup_page import fetch_board, parse_board, parse_search
+from specs.gpufile import load_gpu_file, to_gpu_file_toml
+from specs.sources import load_sources
+from specs.techpowerup_page import accelerator_of, fetch_board, parse_board, parse_search
 
 # A made-up board in the structure of the site's pages.
 SECTIONS = {
     "Graphics Processor": {
-        "GPU Name": "ZX100",
+        "GPU Name": "AD102",
         "Architecture": "Ada Lovelace",
         "Process Size": "5 nm",
         "Transistors": "76,300 million",
@@ -103,7 +106,7 @@ def test_every_fact_by_hand():
     board = parse_board(page(), key=KEY)
     assert (board.manufacturer, board.name, board.key) == ("NVIDIA", "GeForce ZX 100", KEY)
     assert (board.chip, board.architecture, board.generation) == (
-        "ZX100",
+        "AD102",
         "Ada Lovelace",
         "GeForce 40",
     )
@@ -381,3 +384,32 @@ def test_import_is_light():
     code = "import sys, specs.techpowerup_page as p; print({'bs4', 'requests'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_the_page_becomes_an_accelerator_with_sources():
+    card = accelerator_of(parse_board(page(), key=KEY))
+    # AD10x GeForce: 128 SMs x 512 FLOP per clock (fp16, fp32 accumulation) x 2520 MHz.
+    assert card.peak("fp16") == pytest.approx(128 * 512 * 2520e6, rel=1e-3)
+    assert card.peak("fp16") == pytest.approx(165.2e12, rel=1e-3)  # as NVIDIA states it
+    assert (card.vendor, card.kind, card.unit_count) == ("nvidia", "gpu", 128)
+    assert card.mem_bytes == 24 * 2**30
+    assert card.host_link == "pcie4x16"
+    assert set(card.sources.values()) <= set(load_sources())
+    assert "techpowerup-page" in card.sources.values()
+    assert KEY in card.notes[-1]
+
+
+def test_the_page_saves_as_a_gpu_file(tmp_path):
+    card = accelerator_of(parse_board(page(), key=KEY))
+    path = tmp_path / "card.toml"
+    path.write_text(to_gpu_file_toml(card), encoding="utf-8")
+    again = load_gpu_file(path)
+    assert again.peak_flops_per_s == card.peak_flops_per_s
+    assert again.notes[1:] == card.notes
+
+
+def test_an_architecture_without_rates_is_refused():
+    board = parse_board(page(graphics_processor__architecture="Novel"), key=KEY)
+    board = dataclasses.replace(board, generation="Nova 1", chip="NV999")
+    with pytest.raises(InvalidInputError, match="no matrix rates are on file for Novel"):
+        accelerator_of(board)
