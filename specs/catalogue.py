@@ -282,8 +282,12 @@ def _by_words(asked: tuple[str, ...]) -> list[_Row]:
     """Rows that the words mean, leaving out as little as possible."""
     sizes = [float(found[1]) for word in asked if (found := MEMORY_SIZE.fullmatch(word))]
     wanted = frozenset(word for word in asked if not MEMORY_SIZE.fullmatch(word))
+    # A line that lacks one of the words as text cannot mean it: parse only the others.
+    certain = [word for word in wanted if not MEMORY_KINDS.fullmatch(word)]
+    lines = _index_text().splitlines()[1:]
+    likely = [_row(line) for line in lines if all(word in line for word in certain)]
     for step, neutral in enumerate(_MAY_BE_LEFT_OUT):
-        rows = [row for row in _rows() if _means(row, wanted, sizes, neutral, step > 0)]
+        rows = [row for row in likely if _means(row, wanted, sizes, neutral, step > 0)]
         if rows:
             return rows
     return []
