@@ -306,8 +306,11 @@ def _means(
         if any(f"{size:g}gb" not in named and not _has_memory(row, size) for size in sizes):
             continue
         spare = form - named if sizes or without_size else form
+        left_out = (word for word in spare - wanted if not _said_as(word, wanted))
         if all(_said(word, spare, row) for word in wanted) and all(
-            word in neutral or _said_as(word, wanted) for word in spare - wanted
+            # A bare number of one or two digits counts cores: "m2 ultra" has 60 or 76.
+            word in neutral or (without_size and word.isdigit() and len(word) < 3)
+            for word in left_out
         ):
             return True
     return False
@@ -345,16 +348,19 @@ def _incomplete(name: str, row: _Row) -> str:
     why = f" ({row.why})" if row.why else ""
     return (
         f"{name!r} is {row.slug}, of which these facts are unknown{why}: "
-        f"{', '.join(row.missing)}. State them in a file: --gpu-file my.toml with "
-        f'base = "{row.slug}".'
+        f"{', '.join(row.missing)}. Describe it in a file and pass --gpu-file my.toml; "
+        f"roofline specs gpu-file prints an example."
     )
 
 
 def _unknown(name: str) -> str:
-    asked = set(words(name))
+    asked = frozenset(words(name))
+    telling = {word for word in asked if not MEMORY_SIZE.fullmatch(word)} - SERIES
     slugs = [row.slug for row in _rows() if not row.missing]
-    sharing = [slug for slug in slugs if len(asked & set(slug.split("-"))) > 0]
-    near = nearest("-".join(words(name)), sharing or slugs, 4)
+    shared = {slug: len(telling & set(slug.split("-"))) for slug in slugs}
+    most = max(shared.values())
+    near = nearest("-".join(sorted(telling)), [s for s in slugs if most and shared[s] == most], 4)
+    near = near if most else nearest("-".join(words(name)), slugs, 3)
     return (
         f"no accelerator is called {name!r}; nearest: {near}. All: roofline specs gpus. "
         f"Describe your own in a file: --gpu-file my.toml."

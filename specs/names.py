@@ -79,6 +79,9 @@ _REWRITES = tuple(
         (r"\b(\d+) ?gi?b?\b", r"\1gb"),
         (r"\bmax ?q\b", "maxq"),
         (r"\b(mobile|notebook)\b", "laptop"),
+        # Clouds name a TPU slice by its number of chips: v5litepod-4, tpu-v6e-8.
+        (r"\bv5 ?lite(pod)?\b", "v5e"),
+        (r"\b(v[2-9][ep]?) \d+\s*$", r"\1"),
     )
 )
 
