@@ -208,6 +208,7 @@ def _work(
         batch=batch,
         serving=serving,
         input_tokens=numbers["input_len"],
+        cached_tokens=numbers["cached_len"],
         output_tokens=numbers["output_len"],
         power_limit_w=numbers["power_limit_w"],
     )
@@ -218,6 +219,7 @@ def _slice(work: Work, part: slice) -> Work:
         batch=work.batch[part],
         serving=work.serving[part],
         input_tokens=work.input_tokens[part],
+        cached_tokens=work.cached_tokens[part],
         output_tokens=work.output_tokens[part],
         power_limit_w=work.power_limit_w[part],
     )
@@ -254,6 +256,7 @@ def predict(
     concurrency: int | None = None,
     input_len: int = 512,
     output_len: int = 128,
+    cached_len: int = 0,
     power_limit_w: float | None = None,
 ) -> Estimate:
     """Predict time, memory, power and energy of one scenario.
@@ -268,8 +271,8 @@ def predict(
         Formats; empty for those of the checkpoint.
     batch, concurrency : int, optional
         A static batch, or requests in flight under continuous batching; not both.
-    input_len, output_len : int
-        Tokens per request.
+    input_len, output_len, cached_len : int
+        Tokens per request; `cached_len` of the input are a prefix cached already.
     power_limit_w : float, optional
         Power limit per GPU below its default.
 
@@ -299,6 +302,7 @@ def predict(
         "act_dtype": act_dtype,
         "input_len": input_len,
         "output_len": output_len,
+        "cached_len": cached_len,
         "batch": batch or 0,
         "concurrency": concurrency or 0,
         "power_limit_w": math.inf if power_limit_w is None else power_limit_w,

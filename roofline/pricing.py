@@ -34,14 +34,21 @@ BOUNDS = ("compute", "memory", "link", "overhead")
 class Work:
     """What is asked of each case; arrays of shape ``(n,)``.
 
-    `batch` and `concurrency` are of the whole deployment; ``serving`` tells which holds.
+    `batch` is of the whole deployment: a static batch, or the concurrency where
+    `serving`. Of the `input_tokens`, `cached_tokens` are in the KV cache already.
     """
 
     batch: FloatArray
     serving: np.ndarray
     input_tokens: FloatArray
+    cached_tokens: FloatArray
     output_tokens: FloatArray
     power_limit_w: FloatArray
+
+    @property
+    def new_tokens(self) -> FloatArray:
+        """Prompt tokens that prefill has to process."""
+        return self.input_tokens - self.cached_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +98,7 @@ class Setup:
     def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
         """Prefill of `sequences` prompts on one replica, all its passes."""
         zero = np.zeros_like(sequences)
-        prompt = work.input_tokens
+        prompt = work.new_tokens
         passes = chunks_of(sequences * prompt, self.engine)
         if self.encoder is not None:
             step = prefill_pass(sequences, prompt, zero, passes)
@@ -100,7 +107,7 @@ class Setup:
                 return self._staged(cost, passes)
             start = prefill_pass(sequences, np.ones_like(prompt), prompt, np.ones_like(prompt))
             return self._staged(cost.plus(self._pass(self.decoder, start, devices)), passes)
-        step = prefill_pass(sequences, prompt, zero, passes)
+        step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
         cost = self._pass(self.decoder, step, devices).scaled(passes)
         return self._staged(cost, passes)
 
@@ -195,7 +202,7 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
 def _memory(
     setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray
 ) -> MemoryUse:
-    prompt_tokens = per_replica * work.input_tokens
+    prompt_tokens = per_replica * work.new_tokens
     chunk = setup.engine.prefill_chunk_tokens
     decoder_only = setup.encoder is None
     return memory_use(
@@ -326,7 +333,7 @@ def _assemble(
         "requests_per_s": requests_per_s,
         "running_batch": decoding * setup.layout.dp,
         "prefill_tok_per_s": np.where(
-            work.serving, requests_per_s * work.input_tokens, work.batch * work.input_tokens / ttft_s
+            work.serving, requests_per_s * work.new_tokens, work.batch * work.new_tokens / ttft_s
         ),
         "decode_tok_per_s": np.where(work.serving, requests_per_s * output, static_decode),
         "output_tok_per_s": requests_per_s * output,

@@ -27,9 +27,10 @@ TEXT_COLUMNS = {
 COUNT_COLUMNS = {"num_gpus": 0, "tp": 0, "pp": 0, "ep": 0, "dp": 0}
 """Columns of degrees; 0 means: decide from the others."""
 
-SIZE_COLUMNS = {"batch": 0, "concurrency": 0, "input_len": 512, "output_len": 128}
+SIZE_COLUMNS = {"batch": 0, "concurrency": 0, "input_len": 512, "cached_len": 0, "output_len": 128}
 """Columns of sizes; `batch` (static) and `concurrency` (serving) exclude each other, and
-a static batch of 1 is meant where neither is given."""
+a static batch of 1 is meant where neither is given. `cached_len` of the `input_len`
+tokens are a prefix that the KV cache holds already."""
 
 OTHER_COLUMNS = {"power_limit_w": math.inf}
 
@@ -50,6 +51,7 @@ LIMITS = {
     "batch": 10_000_000,
     "concurrency": 10_000_000,
     "input_len": 1_000_000_000,
+    "cached_len": 1_000_000_000,
     "output_len": 1_000_000_000,
 }
 """Largest size taken seriously; beyond it, it is a slip."""
@@ -183,7 +185,7 @@ def _check_sizes(
 
     for name, most in LIMITS.items():
         values = numbers[name]
-        optional = name in COUNT_COLUMNS or name in ("batch", "concurrency")
+        optional = name in COUNT_COLUMNS or name in ("batch", "concurrency", "cached_len")
         with np.errstate(invalid="ignore"):
             wrong = ~np.isfinite(values) | (values != np.floor(values))
             note(wrong, f"{name} is {{}}; give a whole number.", values)
@@ -191,6 +193,8 @@ def _check_sizes(
             note(values > most, f"{name} is {{}}; at most {most} makes sense.", values)
     both = (numbers["batch"] > 0) & (numbers["concurrency"] > 0)
     note(both, "batch {} and a concurrency are both given; give one.", numbers["batch"])
+    whole = numbers["cached_len"] >= numbers["input_len"]
+    note(whole, "cached_len {} leaves nothing to prefill; give less.", numbers["cached_len"])
     limit = numbers["power_limit_w"]
     note(~(limit > 0), "power_limit_w is {}; give watts above 0.", limit)
 

@@ -146,11 +146,13 @@ def prefill_pass(
     input_tokens: FloatArray,
     cross_tokens: FloatArray,
     passes: FloatArray,
+    cached_tokens: FloatArray | float = 0.0,
 ) -> Pass:
     """Return the mean pass of a prefill of `sequences` prompts cut into `passes`.
 
-    A prompt cut into k chunks of c tokens reads its cache k times, of mean length
-    ``(k + 1) c / 2``; the queries see what they would see uncut.
+    `input_tokens` are new, after `cached_tokens` of a reused prefix. A prompt cut into
+    k chunks of c tokens reads its cache k times, of mean length ``(k + 1) c / 2`` plus
+    the prefix; the queries see what they would see uncut.
     """
     tokens = sequences * input_tokens / passes
     per_prompt = np.maximum(passes / sequences, 1.0)
@@ -158,9 +160,9 @@ def prefill_pass(
     return Pass(
         tokens=tokens,
         sequences=sequences / passes,
-        cached_tokens=(input_tokens - chunk) / 2.0,
+        cached_tokens=cached_tokens + (input_tokens - chunk) / 2.0,
         new_tokens=chunk,
-        span_cached=np.zeros_like(tokens),
+        span_cached=np.zeros_like(tokens) + cached_tokens,
         span_new=input_tokens,
         cross_tokens=sequences * cross_tokens / passes,
         cross_context=cross_tokens,
