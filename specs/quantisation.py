@@ -120,7 +120,7 @@ def quantisation_warnings(config: Mapping[str, Any], name: str = "") -> tuple[st
             f"the name {name!r} suggests {hint} weights, but its config.json states no "
             f"quantization_config: counted in the plain dtype. Set the weight dtype to {hint}.",
         )
-    raw, text = found
+    raw, _ = found
     method = quant_method(raw)
     if method not in READERS:
         return (
@@ -134,16 +134,11 @@ def quantisation_warnings(config: Mapping[str, Any], name: str = "") -> tuple[st
             f"quantization_config of method {method!r} states no weight format that is "
             "understood: weights are counted in the plain dtype."
         )
-    if isinstance(raw.get("sparsity_config"), Mapping) and raw["sparsity_config"].get(
-        "format"
-    ) not in (
-        None,
-        "dense",
-    ):
+    sparsity = raw.get("sparsity_config")
+    if isinstance(sparsity, Mapping) and sparsity.get("format", "dense") != "dense":
         notes.append("sparsity_config is not used: weights are counted as dense.")
     if quantisation is not None and quantisation.weight.startswith("spqr"):
         notes.append("SpQR's outliers are not in its config and not counted.")
-    del text
     return tuple(notes)
 
 
