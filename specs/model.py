@@ -124,6 +124,9 @@ class LatentAttention:
     whatever the number of heads, and tensor parallelism replicates it. Prefill
     expands it to full heads; decode absorbs the expansion into the query and output
     side, so `linears` carry ``kv_b_proj`` and the engine decides how it is used.
+
+    `compression` above 1 (DeepSeek-V4): besides the last `window` tokens, the whole past
+    is kept at one entry per `compression` tokens; `sparse.topk` then counts such entries.
     """
 
     num_heads: int
@@ -138,6 +141,7 @@ class LatentAttention:
     norm_params: int = 0
     extra_params: int = 0
     sparse: SparseIndex | None = None
+    compression: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

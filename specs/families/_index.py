@@ -34,6 +34,9 @@ FAMILIES: dict[str, str] = {
     **dict.fromkeys(
         ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), "qwen:qwen3_5"
     ),
+    "deepseek_v4": "deepseek_v4:deepseek_v4",
+    "gemma3n_text": "gemma:gemma3n",
+    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), "gemma:gemma4"),
     "apertus": "llama:apertus",
     "arcee": "llama:arcee",
     "cohere": "norms:cohere",
@@ -94,13 +97,51 @@ FAMILIES: dict[str, str] = {
 TEXT_TYPES: dict[str, str] = {
     "mistral3": "mistral",
     "kimi_k25": "deepseek_v3",
+    "gemma3": "gemma3_text",
+    "gemma3n": "gemma3n_text",
+    "gemma4": "gemma4_text",
+    "llama4": "llama4_text",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen3_vl": "qwen3_vl_text",
+    "qwen3_vl_moe": "qwen3_vl_moe_text",
+    "llava": "llama",
+    "llava_next": "llama",
+    "kimi_k3": "kimi_linear",
+    "step3p7": "step3p5",
 }
 """Type of the text part where a multimodal config leaves it out."""
+
+ARCHITECTURES: dict[str, str] = {
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "DeepseekV32ForCausalLM": "deepseek_v32",
+    "DeepseekV4ForCausalLM": "deepseek_v4",
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+}
+"""Type of a config whose own type is unknown but whose architecture is stated."""
+
+
+def _family(cfg: Config) -> str:
+    if cfg.model_type in FAMILIES:
+        return FAMILIES[cfg.model_type]
+    named = cfg.raw("architectures")
+    for name in named if isinstance(named, list) else ():
+        known = ARCHITECTURES.get(name) if isinstance(name, str) else None
+        if known is not None:
+            cfg.warn(f"model_type {cfg.model_type[:60]!r} is not known; read as {known}, the "
+                     "type of its architecture")  # fmt: skip
+            return FAMILIES[known]
+    return "decoder:structural"
 
 
 def build(cfg: Config) -> Model:
     """Read a config with its family, or by structure where the family is unknown."""
-    target = FAMILIES.get(cfg.model_type, "decoder:structural")
+    target = _family(cfg)
     module, _, function = target.partition(":")
     family = getattr(import_module(f"{__package__}.{module}"), function)
     model: Model = family(cfg)

@@ -13,7 +13,7 @@ llama = styled()
 
 mistral = styled(qkv_bias=False, o_bias=False, mlp_bias=False)
 
-mimo = styled(qkv_bias=True, o_bias=False, window="qwen")
+mimo = styled(o_bias=False, window="qwen", defaults={"attention_bias": True})
 
 phi3 = styled(
     qkv_bias=False, o_bias=False, attention_names=FUSED_QKV, gated_names=FUSED_GATED

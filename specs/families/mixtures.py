@@ -69,9 +69,23 @@ def ernie_moe(cfg: Config) -> Model:
     return decoder(cfg, _ERNIE)
 
 
-minimax_m2 = styled(
-    qkv_bias=False, o_bias=False, qk_norm="full",
-    experts=_SPARSE_BLOCK, defaults={"head_dim": 128},
+_MINIMAX_M2 = Style(
+    qkv_bias=False, o_bias=False, qk_norm="full", experts=_SPARSE_BLOCK,
+    defaults={"head_dim": 128},
 )  # fmt: skip
+
+
+def minimax_m2(cfg: Config) -> Model:
+    """MiniMax-M2 carries fields of its predecessor, whose lightning layers it dropped."""
+    marks = cfg.sizes("attn_type_list")
+    if marks and set(marks) != {1}:
+        raise cfg.error("'attn_type_list' has layers that are not softmax attention")
+    if not cfg.flag("use_qk_norm", default=True) or (
+        cfg.text("qk_norm_type", default="per_layer") != "per_layer"
+    ):
+        raise cfg.error("'qk_norm_type' other than per_layer is not understood")
+    cfg.ignore("rotary_dim", "use_routing_bias")
+    return decoder(cfg, _MINIMAX_M2)
+
 
 solar_open = styled(qkv_bias=False, o_bias=False)

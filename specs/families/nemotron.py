@@ -123,7 +123,7 @@ def nemotron_h(cfg: Config) -> Model:
         "moe_shared_expert_intermediate_size", "mamba_num_heads", "mamba_head_dim",
         "mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_attention_heads",
         "num_key_value_heads", "use_conv_bias", "ssm_state_size", "n_groups", "conv_kernel",
-        "chunk_size", "use_bias",
+        "chunk_size", "use_bias", "partial_rotary_factor",
     )  # fmt: skip
     blocks = collect(kinds, lambda kind: _nemotron_layer(cfg, kind))
     return assemble(cfg, blocks, mtp=_nemotron_mtp(cfg))

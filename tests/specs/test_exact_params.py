@@ -217,6 +217,22 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         {**BASE, "head_dim": 20, "intermediate_size_mlp": 152, "num_local_experts": 6,
          "interleave_moe_layer_step": 2, "attention_bias": True},
     ),
+    "deepseek_v4": (
+        "deepseek_v4",
+        {**{k: v for k, v in BASE.items() if k != "intermediate_size"}, **MOE,
+         "num_key_value_heads": 1, "head_dim": 20, "q_lora_rank": 28, "n_routed_experts": 6,
+         "o_groups": 4, "o_lora_rank": 14, "index_n_heads": 3, "index_head_dim": 10,
+         "partial_rotary_factor": 0.4,
+         "layer_types": ["sliding_attention", "heavily_compressed_attention",
+                         "compressed_sparse_attention", "heavily_compressed_attention",
+                         "compressed_sparse_attention"]},
+    ),
+    "gemma3n_text": (
+        "gemma3n_text",
+        {**BASE, "pad_token_id": 0, "num_hidden_layers": 10, "head_dim": 20,
+         "num_kv_shared_layers": 4, "laurel_rank": 14, "hidden_size_per_layer_input": 22,
+         "vocab_size_per_layer_input": 1009, "altup_num_inputs": 3},
+    ),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",
