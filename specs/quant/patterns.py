@@ -25,7 +25,9 @@ PLAIN = "plain"
 KEPT_PLAIN = (
     (r"(?:^|\.)(?:mlp|mixer)\.gate$", ""),
     (r"(?:^|\.)(?:router(?:\.\w+)*|shared_expert_gate|wg)$", ""),
-    (r"(?:^|\.)indexer\.weights_proj$", ""),
+    (r"\.(?:\w+\.)?weights_proj$", ""),
+    (r"\.compressor\.(?:indexer\.)?(?:kv|gate)_proj$", ""),
+    (r"_hc\.fn$", "fp32"),
     (r"(?:^|\.)eh_proj$", ""),
     (r"^top\.", ""),
 )
@@ -234,8 +236,8 @@ class Overrides:
                     f"quantization_config names more than {MAX_PATTERNS} modules. Check the file."
                 )
             selected = parse_pattern(str(pattern), self.layers)
-            if selected is None:
-                continue
+            if selected is None or selected.layers == frozenset():
+                continue  # another tower, or prediction layers behind the last one
             if selected.whole_layer and selected.layers is not None:
                 old = self._whole.get(precision, frozenset())
                 self._whole[precision] = old | selected.layers

@@ -186,6 +186,34 @@ def test_gpt_oss_keeps_all_but_experts():
         assert stored(made, where) == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("experts", "rest", "stated_gib"), [(114.71e9, 2.12e9, 60.8), (19.12e9, 1.80e9, 12.8)]
+)
+def test_gpt_oss_checkpoint_sizes(experts, rest, stated_gib):
+    # table 1 of the model card (arXiv 2508.10925): MLP weights; attention, embedding and
+    # unembedding; checkpoint size
+    made = read({"quant_method": "mxfp4", "modules_to_not_convert": []})
+    expert = storage_precision(made, EXPERT, "bf16").bytes_per_element
+    head = storage_precision(made, HEAD, "bf16").bytes_per_element
+    assert (experts * expert + rest * head) / 2**30 == pytest.approx(stated_gib, rel=0.005)
+
+
+def test_what_deepseek_v4_keeps_beside_its_router():
+    # transformers' _keep_in_fp32_modules of deepseek_v4: ship in bf16, hyper-connections fp32
+    made = read(FP8_BLOCK, expert_dtype="fp4", num_hidden_layers=3)
+    for name in ("kv_proj", "gate_proj", "indexer.kv_proj", "indexer.scorer.weights_proj"):
+        assert stored(made, f"layers.self_attn.compressor.{name}") == "bf16"
+    assert stored(made, "layers.self_attn.compressor.indexer.q_b_proj") == "fp8-block"
+    assert stored(made, "layers.attn_hc.fn") == "fp32"
+
+
+def test_layers_behind_the_last_one_select_nothing():
+    names = ["model.layers.4.eh_proj", "model.layers.4.self_attn.q_proj", "model.layers.4*"]
+    made = read({**FP8_BLOCK, "modules_to_not_convert": names}, num_hidden_layers=4)
+    assert stored(made, ATTENTION) == "fp8-block"
+    assert stored(made, "layers.eh_proj") == "bf16"
+
+
 def test_whole_layers_count_by_share_of_the_layers_that_have_the_module():
     # 10 layers, the first two dense: ignoring layers 0 and 1 whole leaves every expert
     # quantised, every dense feed-forward plain, and attention plain in 2 of 10
