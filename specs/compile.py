@@ -39,8 +39,8 @@ TRANSFERS_PER_CLOCK: Mapping[str, int] = {
     "hbm": 2,
     "hbm2": 2,
     "hbm2e": 2,
-    "hbm3": 2,
-    "hbm3e": 2,
+    "hbm3": 4,
+    "hbm3e": 4,
     "lpddr3": 2,
     "lpddr4": 2,
     "lpddr4x": 2,
@@ -308,7 +308,9 @@ def _rated(
     if "unit_count" not in known or "clock_hz" not in known:
         return out
     units, clock_hz = float(known["unit_count"].value), float(known["clock_hz"].value)
-    for precision, peak in rule.peaks(units, clock_hz).items():
+    # A corrected clock is the one its vendor's matrix peaks are quoted at.
+    quoted = known["clock_hz"] is not listed.get("clock_hz")
+    for precision, peak in rule.peaks(units, clock_hz, matrix_clock=quoted).items():
         out[f"peak_flops_per_s.{precision}"] = Stated(value=_digits(peak), source=rule.source)
     if rule.vector:
         vector = units * rule.vector * clock_hz

@@ -91,13 +91,17 @@ class RateRule:
             return max(1, board.shader_count // self.shaders_per_unit)
         return board.sm_count
 
-    def peaks(self, unit_count: float, clock_hz: float) -> dict[str, float]:
-        """Return the dense peak by precision, in FLOP/s, for this many units and clock."""
+    def peaks(
+        self, unit_count: float, clock_hz: float, *, matrix_clock: bool = False
+    ) -> dict[str, float]:
+        """Return the dense peak by precision, in FLOP/s, for this many units and clock.
+
+        `matrix_clock` says that `clock_hz` is already the one that matrix peaks are
+        quoted at.
+        """
+        frac = 1.0 if matrix_clock else self.matrix_clock_frac
         peaks = {
-            precision: unit_count
-            * rate
-            * clock_hz
-            * (1.0 if precision in _FULL_CLOCK else self.matrix_clock_frac)
+            precision: unit_count * rate * clock_hz * (1.0 if precision in _FULL_CLOCK else frac)
             for precision, rate in self.rates.items()
         }
         if self.vector:
