@@ -232,7 +232,7 @@ def _entry(where: str, row: Mapping[str, str], rates: Mapping[str, CoreRates]) -
         slug=cpu_slug(row["title"]),
         file=CPUS_PATH.name,
         title=row["title"],
-        aliases=_aliases(row["title"], row["aliases"]),
+        aliases=_aliases(row["title"], row["aliases"], sum(group.count for group in groups)),
         notes=_notes(row),
         values=values,
     )
@@ -306,15 +306,23 @@ def _vendor(title: str) -> str:
     return _VENDORS.get(first, first)
 
 
-def _aliases(title: str, given: str) -> tuple[str, ...]:
+def _aliases(title: str, given: str, core_count: int) -> tuple[str, ...]:
     """Spellings beside slug and title: short forms, and the long ones that systems report."""
     names = [name.strip() for name in given.split(";") if name.strip()]
+    if not title.startswith("Apple"):  # whose bare names mean the GPU
+        names += [name.removeprefix("cpu-") for name in names if name.startswith("cpu-")]
     for name in (title, *names):
         # Reports of Intel's processors lead with the generation from the 11th on.
         if found := re.search(r"Core i\d-(1[1-4])\d{2,3}", name):
             names += [f"cpu-{found[1]}th Gen {name}", f"{found[1]}th Gen {name}"]
+    if title.startswith("AMD "):
+        plain = (title, *(name for name in names if not name.startswith("cpu-")))
+        endings = (f"{core_count}-Core Processor", f"{core_count}-Cores")
+        names += [f"{name} {ending}" for name in plain for ending in endings]
     if not title.endswith("CPU"):
         names.append(f"{title} CPU")
+    if re.search(r"AMD Ryzen .*(\dG|\dGE|\dH|\dHS|\dHX|\dU|\dZ)$", title):
+        names.append(f"{title} with Radeon Graphics")
     if short := re.search(r"Xeon (?:Platinum|Gold|Silver) (.+)", title):
         names.append(f"Xeon {short[1]}")
     if short := re.search(r"Ryzen (?:Threadripper )?(?:PRO |\d )+(\d.+)", title):

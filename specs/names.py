@@ -65,6 +65,7 @@ _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\((r|tm|c)\)|[®™©]", " "),
+        (r"@ ?[\d.]+ ?ghz", " "),
         (r"[^a-z0-9.]+", " "),
         (r"(?<!\d)\.|\.(?!\d)", " "),
         (r"\b(rtx|gtx) ?pro ?(?=\d)", r"\1 pro "),
