@@ -24,6 +24,7 @@ from roofline.physics.phases import (
 )
 from roofline.physics.plan import Plan
 from roofline.physics.power import capped_slowdown, mean_power_w
+from roofline.physics.step import Pass
 from specs.engine import Engine, get_engine
 from specs.model import Model
 
@@ -49,6 +50,15 @@ class Work:
     def new_tokens(self) -> FloatArray:
         """Prompt tokens that prefill has to process."""
         return self.input_tokens - self.cached_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A plan, and the mean of the `passes` that go through it one after the other."""
+
+    plan: Plan
+    step: Pass
+    passes: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,38 +105,49 @@ class Setup:
         """Whether there is a decoder at all."""
         return bool(self.model.blocks)
 
-    def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
-        """Prefill of `sequences` prompts on one replica, all its passes."""
-        zero = np.zeros_like(sequences)
-        prompt = work.new_tokens
+    def prefill_stretches(self, sequences: FloatArray, work: Work) -> tuple[Stretch, ...]:
+        """What the prefill of `sequences` prompts on one replica runs."""
+        prompt, zero = work.new_tokens, np.zeros_like(sequences)
         passes = chunks_of(sequences * prompt, self.engine)
-        if self.encoder is not None:
-            step = prefill_pass(sequences, prompt, zero, passes)
-            cost = self._pass(self.encoder, step, devices).scaled(passes)
-            if not self.generates:
-                return self._staged(cost, passes)
-            start = prefill_pass(sequences, np.ones_like(prompt), prompt, np.ones_like(prompt))
-            return self._staged(cost.plus(self._pass(self.decoder, start, devices)), passes)
-        step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
-        cost = self._pass(self.decoder, step, devices).scaled(passes)
-        return self._staged(cost, passes)
+        if self.encoder is None:
+            step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
+            return (Stretch(plan=self.decoder, step=step, passes=passes),)
+        step = prefill_pass(sequences, prompt, zero, passes)
+        encoding = Stretch(plan=self.encoder, step=step, passes=passes)
+        if not self.generates:
+            return (encoding,)
+        one = np.ones_like(prompt)
+        start = prefill_pass(sequences, one, prompt, one)
+        return encoding, Stretch(plan=self.decoder, step=start, passes=one)
 
-    def decode(
-        self, sequences: FloatArray, work: Work, devices: CaseDevices
-    ) -> PhaseCost:
-        """Mean decode step of `sequences` sequences on one replica, all stages in turn.
+    def decode_stretch(self, sequences: FloatArray, work: Work) -> Stretch:
+        """Mean decode step of `sequences` sequences on one replica.
 
         With pipeline stages the batch goes through in as many parts as there are stages;
-        the step is that of one part, and the cost is that of one part.
+        the step is that of one part.
         """
         part = np.maximum(sequences / self.layout.pp, np.minimum(sequences, 1.0))
         context, cross = work.input_tokens, np.zeros_like(sequences)
         if self.encoder is not None:
             context, cross = np.ones_like(sequences), work.input_tokens
         step = decode_pass(part, context, work.output_tokens - 1.0, cross)
-        return self._pass(self.decoder, step, devices)
+        return Stretch(plan=self.decoder, step=step, passes=np.ones_like(sequences))
 
-    def _pass(self, plan: Plan, step, devices: CaseDevices) -> PhaseCost:  # type: ignore[no-untyped-def]
+    def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """Prefill of `sequences` prompts on one replica, all its passes."""
+        first, *others = self.prefill_stretches(sequences, work)
+        cost = self._cost(first, devices).scaled(first.passes)
+        for stretch in others:
+            cost = cost.plus(self._cost(stretch, devices).scaled(stretch.passes))
+        return self._staged(cost, first.passes)
+
+    def decode(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """Mean decode step of `sequences` sequences on one replica, all stages in turn."""
+        return self._cost(self.decode_stretch(sequences, work), devices)
+
+    def _cost(self, stretch: Stretch, devices: CaseDevices) -> PhaseCost:
+        """One pass of a stretch."""
+        plan, step = stretch.plan, stretch.step
         return pass_cost(plan, step, devices.rates, devices.energies, self.engine)
 
     def _staged(self, cost: PhaseCost, passes: FloatArray) -> PhaseCost:
