@@ -35,6 +35,11 @@ KEPT_PLAIN = (
 
 MAX_PATTERNS = 200_000
 MAX_PATTERN_LENGTH = 400
+MAX_REPEATS = 6
+"""More would let a hostile file make matching take for ever."""
+
+_REPEAT = re.compile(r"[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
 
 _PLACES = r"^(?:layers|experts)\."
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks?)\.(?P<index>[^.]+)(?:\.(?P<rest>.*))?$")
@@ -143,12 +148,17 @@ def parse_pattern(pattern: str, layers: Layers) -> Selection | None:
     Raises
     ------
     ModelConfigError
-        The pattern is too long or no regular expression.
+        The pattern is too long, too costly to match, or no regular expression.
     """
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ModelConfigError(
             f"quantization_config holds a module pattern of {len(pattern)} characters; "
             f"at most {MAX_PATTERN_LENGTH} are read. Check the file."
+        )
+    if len(_REPEAT.findall(pattern)) > MAX_REPEATS or _REPEATED_GROUP.search(pattern):
+        raise ModelConfigError(
+            f"quantization_config: pattern {pattern[:60]!r} repeats too much to be a module "
+            "name. Check the file."
         )
     if pattern.startswith("re:"):
         return _parse_regex(pattern[3:], layers)

@@ -368,6 +368,11 @@ def test_name_that_promises_what_the_config_does_not_state():
          "ignore": ["re:(("]},
         {"quant_method": "compressed-tensors", "config_groups": {"g": NV_GROUP},
          "ignore": ["x" * 10_000]},
+        {"quant_method": "compressed-tensors", "config_groups": {"g": NV_GROUP},
+         "ignore": ["re:([a-z]|[a-z_.])+!"]},
+        {"quant_method": "compressed-tensors", "config_groups": {"g": NV_GROUP},
+         "ignore": ["re:" + ".*" * 20 + "!"]},
+        {"quant_method": "modelopt", "ignore": ["*a" * 20], "quant_algo": "FP8"},
         {"quant_method": "modelopt", "quantized_layers": {"a": {"quant_algo": "MAGIC"}}},
         {"quant_method": "exl2"},
         {"quant_method": "vptq", "config_for_layers": {"a": {"vector_lens": []}}},
@@ -411,7 +416,9 @@ def test_unknown_dtype_lists_the_nearest():
 @pytest.mark.parametrize(
     ("name", "bits"),
     [("auto", 16), ("", 16), ("fp8", 8), ("fp8_e5m2", 8), ("q8_0", 8.5), ("q8_0/q4_0", 6.5),
-     ("nvfp4", 4.5), ("fp32", 32)],
+     ("nvfp4", 4.5), ("fp32", 32),
+     # K 48 B + 2 B norm, V 64 B + 4 B scale and zero, for 2 x 128 elements
+     ("turboquant_k3v4_nc", 3.6875)],
 )  # fmt: skip
 def test_cache_precisions(name, bits):
     assert get_kv_precision(name, "bf16").bits == bits
