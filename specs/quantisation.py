@@ -9,58 +9,58 @@ plain dtype unless the config says otherwise, as every engine keeps them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from specs.errors import ModelConfigError
-from specs.gguf import gguf_fallback, gguf_quantisation
 from specs.model import Model, Quantisation
 from specs.precision import Precision, get_precision
-from specs.quant import floats, integers
-from specs.quant.config import QuantConfig, quant_method
-from specs.quant.patterns import KEPT_PLAIN, PLAIN, canonical, read_layers
+from specs.quant.names import KEPT_PLAIN, PLAIN, canonical
 
-READERS: Mapping[str, Callable[[QuantConfig], Quantisation | None]] = {
-    "gptq": integers.read_gptq,
-    "gptq-marlin": integers.read_gptq,
-    "gptqmodel": integers.read_gptq,
-    "awq": integers.read_awq,
-    "awq-marlin": integers.read_awq,
-    "auto-round": integers.read_auto_round,
-    "autoround": integers.read_auto_round,
-    "intel/auto-round": integers.read_auto_round,
-    "hqq": integers.read_hqq,
-    "mlx": integers.read_mlx,
-    "bitsandbytes": integers.read_bitsandbytes,
-    "exl2": integers.read_stated_bits,
-    "exl3": integers.read_stated_bits,
-    "aqlm": integers.read_aqlm,
-    "vptq": integers.read_vptq,
-    "spqr": integers.read_spqr,
-    "eetq": integers.read_named,
-    "quanto": integers.read_named,
-    "bitnet": integers.read_named,
-    "torchao": integers.read_torchao,
-    "fp8": floats.read_fp8,
-    "fbgemm-fp8": floats.read_fp8,
-    "finegrained-fp8": floats.read_fp8,
-    "mxfp4": floats.read_mxfp4,
-    "modelopt": floats.read_modelopt,
-    "modelopt-fp4": floats.read_modelopt,
-    "modelopt-mixed": floats.read_modelopt,
-    "compressed-tensors": floats.read_compressed,
-    "quark": floats.read_quark,
+READERS: Mapping[str, tuple[str, str]] = {
+    "gptq": ("integers", "read_gptq"),
+    "gptq-marlin": ("integers", "read_gptq"),
+    "gptqmodel": ("integers", "read_gptq"),
+    "awq": ("integers", "read_awq"),
+    "awq-marlin": ("integers", "read_awq"),
+    "auto-round": ("integers", "read_auto_round"),
+    "autoround": ("integers", "read_auto_round"),
+    "intel/auto-round": ("integers", "read_auto_round"),
+    "hqq": ("integers", "read_hqq"),
+    "mlx": ("integers", "read_mlx"),
+    "bitsandbytes": ("integers", "read_bitsandbytes"),
+    "exl2": ("integers", "read_stated_bits"),
+    "exl3": ("integers", "read_stated_bits"),
+    "aqlm": ("integers", "read_aqlm"),
+    "vptq": ("integers", "read_vptq"),
+    "spqr": ("integers", "read_spqr"),
+    "eetq": ("integers", "read_named"),
+    "quanto": ("integers", "read_named"),
+    "bitnet": ("integers", "read_named"),
+    "torchao": ("integers", "read_torchao"),
+    "fp8": ("floats", "read_fp8"),
+    "fbgemm-fp8": ("floats", "read_fp8"),
+    "finegrained-fp8": ("floats", "read_fp8"),
+    "mxfp4": ("floats", "read_mxfp4"),
+    "modelopt": ("floats", "read_modelopt"),
+    "modelopt-fp4": ("floats", "read_modelopt"),
+    "modelopt-mixed": ("floats", "read_modelopt"),
+    "compressed-tensors": ("floats", "read_compressed"),
+    "quark": ("floats", "read_quark"),
 }
+"""Method -> module of `specs.quant` and the function that reads it; loaded when asked for."""
+
 
 _NAME_HINTS = (
-    (re.compile(r"nvfp4|[-_.]fp4\b", re.I), "nvfp4"),
-    (re.compile(r"mxfp4", re.I), "mxfp4"),
-    (re.compile(r"[-_.]fp8\b", re.I), "fp8"),
-    (re.compile(r"gptq|w4a16", re.I), "gptq-int4"),
-    (re.compile(r"\bawq\b|[-_]awq", re.I), "awq-int4"),
-    (re.compile(r"[-_](?:int8|w8a8)\b", re.I), "int8-w8a8"),
-    (re.compile(r"bnb-4bit|[-_]nf4\b", re.I), "bnb-nf4"),
+    (r"nvfp4|[-_.]fp4\b", "nvfp4"),
+    (r"mxfp4", "mxfp4"),
+    (r"[-_.]fp8\b", "fp8"),
+    (r"gptq|w4a16", "gptq-int4"),
+    (r"\bawq\b|[-_]awq", "awq-int4"),
+    (r"[-_](?:int8|w8a8)\b", "int8-w8a8"),
+    (r"bnb-4bit|[-_]nf4\b", "bnb-nf4"),
 )
 
 
@@ -87,17 +87,24 @@ def quantisation_from_config(config: Mapping[str, Any]) -> Quantisation | None:
     found = _find(config)
     if found is None:
         return None
+    from specs.quant.config import QuantConfig, quant_method
+    from specs.quant.patterns import read_layers
+
     raw, text = found
-    reader = READERS.get(quant_method(raw))
-    if reader is None:
+    if quant_method(raw) not in READERS:
         return None
+    module, function = READERS[quant_method(raw)]
+    reader = getattr(import_module(f"specs.quant.{module}"), function)
     try:
-        return reader(QuantConfig(raw=raw, model=text, layers=read_layers(text)))
+        made: Quantisation | None = reader(
+            QuantConfig(raw=raw, model=text, layers=read_layers(text))
+        )
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as err:
         raise ModelConfigError(
             f"quantization_config of method {quant_method(raw)!r} cannot be read "
             f"({type(err).__name__}: {err}). Check the file."
         ) from None
+    return made
 
 
 def quantisation_warnings(config: Mapping[str, Any], name: str = "") -> tuple[str, ...]:
@@ -113,13 +120,15 @@ def quantisation_warnings(config: Mapping[str, Any], name: str = "") -> tuple[st
     """
     found = _find(config)
     if found is None:
-        hint = next((kind for pattern, kind in _NAME_HINTS if pattern.search(name)), "")
+        hint = next((kind for pattern, kind in _NAME_HINTS if re.search(pattern, name, re.I)), "")
         if not hint:
             return ()
         return (
             f"the name {name!r} suggests {hint} weights, but its config.json states no "
             f"quantization_config: counted in the plain dtype. Set the weight dtype to {hint}.",
         )
+    from specs.quant.config import quant_method
+
     raw, _ = found
     method = quant_method(raw)
     if method not in READERS:
@@ -183,6 +192,8 @@ def default_quantisation(weight_dtype: str, model: Model | None = None) -> Quant
             return Quantisation(
                 method="gguf", weight=precision.name, overrides=(("", precision.name),)
             )
+        from specs.gguf import gguf_quantisation
+
         return gguf_quantisation(precision.name, model)
     head = ((r"^top\.", precision.name),) if precision.family == "mlx" else ()
     return Quantisation(
@@ -224,6 +235,8 @@ def storage_precision(
     if "*" in stored:
         stored = stored.replace("*" + PLAIN, "*" + plain_dtype)
     if quantisation.method == "gguf" and in_features:
+        from specs.gguf import gguf_fallback
+
         stored = gguf_fallback(stored, in_features)
     return get_precision(stored)
 

@@ -10,7 +10,8 @@ from typing import Any
 from specs.errors import ModelConfigError, UnknownNameError
 from specs.model import Quantisation
 from specs.precision import get_precision
-from specs.quant.patterns import KEPT_PLAIN, PLAIN, Layers, Overrides
+from specs.quant.names import KEPT_PLAIN, PLAIN
+from specs.quant.patterns import Layers, Overrides
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from specs.errors import ModelConfigError
 from specs.model import Quantisation
 from specs.quant.config import QuantConfig, excluded, finish, grouped, kv_precision, quant_method
-from specs.quant.patterns import PLAIN, Overrides
+from specs.quant.names import PLAIN
+from specs.quant.patterns import Overrides
 
 
 def read_fp8(config: QuantConfig) -> Quantisation:

@@ -9,7 +9,8 @@ from typing import Any
 
 from specs.model import Quantisation
 from specs.quant.config import QuantConfig, excluded, finish, grouped, quant_method, whole
-from specs.quant.patterns import PLAIN, Overrides
+from specs.quant.names import PLAIN
+from specs.quant.patterns import Overrides
 
 
 def read_gptq(config: QuantConfig) -> Quantisation:

@@ -18,20 +18,7 @@ from typing import Any
 
 from specs.errors import ModelConfigError
 from specs.precision import blend_sum
-
-PLAIN = "plain"
-"""Stands for the checkpoint's plain dtype inside a blend."""
-
-KEPT_PLAIN = (
-    (r"(?:^|\.)(?:mlp|mixer)\.gate$", ""),
-    (r"(?:^|\.)(?:router(?:\.\w+)*|shared_expert_gate|wg)$", ""),
-    (r"\.(?:\w+\.)?weights_proj$", ""),
-    (r"\.compressor\.(?:indexer\.)?(?:kv|gate)_proj$", ""),
-    (r"_hc\.fn$", "fp32"),
-    (r"(?:^|\.)eh_proj$", ""),
-    (r"^top\.", ""),
-)
-"""Overrides after a config's own: what no engine quantises unless told to by name."""
+from specs.quant.names import PLAIN, canonical
 
 MAX_PATTERNS = 200_000
 MAX_PATTERN_LENGTH = 400
@@ -47,13 +34,6 @@ _LAYER_IN_REGEX = re.compile(
     r"(?:layers|h|blocks?)\\?\.(?P<index>\\d[+*]|\[0-9\][+*]|\d+|\((?:\?:)?[\d|]+\)|\[[\d-]+\]"
     r"|\.[*+]\??|\[\^\.\][+*])\\?\."
 )
-_EXPERT_INDEX = re.compile(
-    r"(experts\\?\.)(?:\d+|\*|\\d[+*]|\[0-9\][+*]|\.\*|\[\^\.\][+*])(\\?\.|$)"
-)
-_SYNONYMS = (
-    (re.compile(r"(?<![a-z_])(?:block_sparse_moe|feed_forward|ffn|moe)(?=\\?\.|$)"), "mlp"),
-    (re.compile(r"(?<![a-z_])(?:attn|attention)(?=\\?\.|$)"), "self_attn"),
-)
 _ELSEWHERE = re.compile(r"vision|visual|\bmtp|\bmm_|multi_modal|audio")
 _ROUTER = re.compile(r"(?:gate|router)(?:\(\?:|\$|$)")
 _DENSE = re.compile(r"^mlp(\\?\.\(?(\?:)?(gate|up|down|w[123]))")
@@ -64,13 +44,6 @@ _CATEGORIES = (
     r"^layers\.linear_attn\.",
     r"^layers\.",
 )
-
-
-def canonical(name: str) -> str:
-    """Bring module names of several generations of code to one spelling."""
-    for pattern, word in _SYNONYMS:
-        name = pattern.sub(word, name)
-    return _EXPERT_INDEX.sub(r"\1", name)
 
 
 @dataclass(frozen=True, slots=True)
