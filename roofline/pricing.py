@@ -150,15 +150,19 @@ class Setup:
         plan, step = stretch.plan, stretch.step
         return pass_cost(plan, step, devices.rates, devices.energies, self.engine)
 
+    def stage_factor(self, passes: FloatArray) -> FloatArray:
+        """Time of `passes` passes through stages that work at once, over all in turn."""
+        stages = self.layout.pp
+        if self.engine.overlaps:
+            return np.full_like(passes, 1.0 / stages)
+        return pipelined_s(np.ones_like(passes), passes, stages)
+
     def _staged(self, cost: PhaseCost, passes: FloatArray) -> PhaseCost:
         """Stages at work at once, each on its share of the layers."""
         stages = self.layout.pp
         if stages == 1:
             return cost
-        many = np.full_like(passes, np.inf) if self.engine.overlaps else passes
-        factor = np.where(
-            np.isinf(many), 1.0 / stages, pipelined_s(np.ones_like(passes), passes, stages)
-        )
+        factor = self.stage_factor(passes)
         share = 1.0 / stages
         return replace(
             cost.scaled(factor),
