@@ -59,6 +59,7 @@ def assemble(
     """
     hidden, vocab = cfg.size("hidden_size"), cfg.size("vocab_size")
     width = embedding_width or hidden
+    cfg.ignore("tie_word_embeddings")
     head = None
     if has_head:
         head = Linear(

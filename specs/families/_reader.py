@@ -154,7 +154,7 @@ class Config:
         value = self._get(keys, default, "number")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(f"{keys[0]!r} must be a number, not {shown(value)}")
-        if isinstance(value, int) and abs(value) > 10**18 or not math.isfinite(value):
+        if (isinstance(value, int) and abs(value) > 10**18) or not math.isfinite(value):
             raise self.error(f"{keys[0]!r} must be a finite number, not {shown(value)}")
         return float(value)
 

@@ -34,7 +34,7 @@ class Plain:
     activation: str = "gelu"
 
     def block(self, count: int) -> Block:
-        """This layer, `count` times."""
+        """The layer, `count` times."""
         sizes = (self.shape.hidden,) * self.norms
         linears = qkvo(self.shape, names=self.qkvo, qkv_bias=self.qkv_bias, o_bias=self.o_bias)
         return Block(

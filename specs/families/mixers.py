@@ -121,6 +121,7 @@ def minimax_m3(cfg: Config) -> Model:
 
 def _mimo_attention(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
     """Windowed layers have heads of their own and sink logits."""
+    del style
     own = kind.mixer == "sliding_attention"
     base = heads(cfg)
     if own:
@@ -169,6 +170,7 @@ def mimo_v2(cfg: Config) -> Model:
 
 def _step_attention(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
     """Query/key norms and one output gate per head."""
+    del style
     shape = heads(cfg)
     if kind.mixer == "sliding_attention":
         other = cfg.child("attention_other_setting")
@@ -187,8 +189,10 @@ def _step_attention(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
 def step(cfg: Config) -> Model:
     """Step-3.5 and 3.7: full and windowed layers, experts after a dense prefix."""
     groups = cfg.optional_size("num_attention_groups")
-    cfg.default(num_key_value_heads=groups or 8, head_dim=128, share_expert_dim=1280,
-                n_routed_experts=288, num_experts_per_tok=8, moe_intermediate_size=1280)  # fmt: skip
+    cfg.default(
+        num_key_value_heads=groups or 8, head_dim=128, share_expert_dim=1280,
+        n_routed_experts=288, num_experts_per_tok=8, moe_intermediate_size=1280,
+    )  # fmt: skip
     layers = cfg.layers()
     added: dict[str, object] = {}
     if cfg.raw("layer_types") is None:

@@ -9,6 +9,7 @@ out, as it is on the Hub.
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import Any
 
@@ -62,6 +63,22 @@ NEMOTRON_H: dict[str, Any] = {
     **{k: v for k, v in BASE.items() if k != "num_hidden_layers"},
     "mamba_num_heads": 12, "mamba_head_dim": 10, "ssm_state_size": 22, "n_groups": 3,
     "head_dim": 18, "use_bias": True,
+}  # fmt: skip
+
+T5: dict[str, Any] = {
+    "d_model": 96, "d_kv": 10, "d_ff": 136, "num_layers": 3, "num_heads": 6, "vocab_size": 1031,
+    "relative_attention_num_buckets": 14, "pad_token_id": 0,
+}  # fmt: skip
+
+BART: dict[str, Any] = {
+    "d_model": 96, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 6,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 200, "decoder_ffn_dim": 136,
+    "vocab_size": 1031,
+}  # fmt: skip
+
+BERT: dict[str, Any] = {
+    "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "intermediate_size": 200, "vocab_size": 1031, "max_position_embeddings": 77,
 }  # fmt: skip
 
 GPT: dict[str, Any] = {
@@ -233,6 +250,34 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
          "num_kv_shared_layers": 4, "laurel_rank": 14, "hidden_size_per_layer_input": 22,
          "vocab_size_per_layer_input": 1009, "altup_num_inputs": 3},
     ),
+    "t5": ("t5", {**T5}),
+    "t5-gated": ("t5", {**T5, "feed_forward_proj": "gated-gelu", "num_decoder_layers": 5}),
+    "mt5": ("mt5", {**T5}),
+    "umt5": ("umt5", {**T5}),
+    "bart": ("bart", {**BART, "max_position_embeddings": 77}),
+    "whisper": (
+        "whisper",
+        {**BART, "num_mel_bins": 14, "max_source_positions": 61, "max_target_positions": 43,
+         "pad_token_id": 0},
+    ),
+    "bert": ("bert", {**BERT}),
+    "roberta": ("roberta", {**BERT}),
+    "xlm-roberta": ("xlm-roberta", {**BERT}),
+    "distilbert": (
+        "distilbert",
+        {"dim": 96, "hidden_dim": 200, "n_layers": 3, "n_heads": 6, "vocab_size": 1031,
+         "max_position_embeddings": 77},
+    ),
+    "modernbert": (
+        "modernbert",
+        {**BERT, "num_hidden_layers": 7, "attention_bias": True, "pad_token_id": 0},
+    ),
+    "dbrx": (
+        "dbrx",
+        {"d_model": 96, "n_heads": 6, "n_layers": 3, "vocab_size": 1031, "max_seq_len": 77,
+         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+         "ffn_config": {"ffn_hidden_size": 52, "moe_num_experts": 5, "moe_top_k": 2}},
+    ),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",
@@ -360,12 +405,27 @@ def build(config: Any) -> Any:
                 model = auto.from_config(config)
             model.tie_weights()
             return model
+    if config.model_type in HEADLESS:
+        return headless(config)
     raise AssertionError(f"transformers builds nothing of {type(config).__name__}")
 
 
+HEADLESS = {"step3p5": "step3p7.modeling_step3p7:Step3p7TextModel"}
+"""Text models that transformers only wraps together with a vision tower."""
+
+
+def headless(config: Any) -> Any:
+    """A text model and a head of its own."""
+    module, _, name = HEADLESS[config.model_type].partition(":")
+    found = importlib.import_module(f"transformers.models.{module}")
+    with torch.device("meta"):
+        head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        return torch.nn.ModuleList([getattr(found, name)(config), head])
+
+
 def is_encoder(config: Any) -> bool:
-    """Whether transformers maps it to a decoder although it is used as an encoder."""
-    return config.model_type in {"bert", "roberta", "bart", "whisper", "xlm-roberta"}
+    """Whether transformers also maps it to a decoder, which we do not mean."""
+    return config.model_type in {"bert", "roberta", "bart", "whisper", "xlm-roberta", "t5"}
 
 
 def small_config(model_type: str, fields: dict[str, Any]) -> Any:
