@@ -291,7 +291,7 @@ def _notes(row: Mapping[str, str]) -> tuple[str, ...]:
     memory = "memory size depends on the machine; bandwidth is that of all channels filled"
     if row["class"] not in ("server", "workstation"):
         return clock, f"{memory} with the fastest supported memory"
-    sockets = "" if row["title"].endswith(" 2S") else "; one socket"
+    sockets = "" if row["title"].endswith((" 2S", " Superchip")) else "; one socket"
     return clock, f"{memory} with the fastest supported memory{sockets}"
 
 
