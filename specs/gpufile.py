@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -22,6 +22,7 @@ from specs.accelerator import COMPUTE_PRECISIONS, KINDS, Accelerator
 from specs.errors import InvalidInputError, UnknownNameError
 from specs.node import get_link
 from specs.sources import nearest
+from specs.units import parse_bytes, parse_power, parse_rate
 
 SOURCE_KEY = "user-gpu-file"
 MAX_FILE_BYTES = 1_000_000
@@ -235,7 +236,7 @@ def _quantity(key: str, raw: Any, quantity: _Quantity, where: str) -> float:
     """Return a value in SI units: text with a unit or, under an SI name, a number."""
     if isinstance(raw, str):
         try:
-            value = parse_quantity(raw, quantity.dimension)
+            value = _parsed(raw, quantity)
         except InvalidInputError as err:
             raise InvalidInputError(f"{where}: {key}: {err}") from None
     elif isinstance(raw, bool) or not isinstance(raw, int | float):
@@ -257,33 +258,34 @@ def _quantity(key: str, raw: Any, quantity: _Quantity, where: str) -> float:
     return value
 
 
-_PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_BYTES = (
-    {"B": 1.0, "KB": 1e3}
-    | {f"{p}B": f for p, f in _PREFIXES.items()}
-    | {f"{p}iB": 2.0 ** (10 * n) for n, p in enumerate("KMGT", 1)}
-)
-_UNITS: Mapping[str, Mapping[str, float]] = {
-    "bytes": _BYTES,
-    "bytes_per_s": {f"{unit}/s": factor for unit, factor in _BYTES.items()},
-    "flops_per_s": {
-        f"{p}{unit}": f
-        for p, f in ({"": 1.0} | _PREFIXES).items()
-        for unit in ("FLOPS", "FLOP/s", "OPS", "OP/s")
-    },
-    "hz": {"Hz": 1.0} | {f"{p}Hz": f for p, f in _PREFIXES.items()},
-    "w": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
-    "nm": {"nm": 1.0},
+def _nanometres(text: str) -> float:
+    digits = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*nm\s*", text)
+    if digits is None:
+        raise InvalidInputError(f"{text!r:.60} is no length in nm.")
+    return float(digits[1])
+
+
+_PARSERS: Mapping[str, Callable[[str], float]] = {
+    "bytes": parse_bytes,
+    "bytes_per_s": lambda text: parse_rate(text, "B/s"),
+    "flops_per_s": lambda text: parse_rate(text, "FLOP/s"),
+    "hz": lambda text: parse_rate(text, "Hz"),
+    "w": parse_power,
+    "nm": _nanometres,
 }
+_BARE_NUMBER = re.compile(r"\s*[-+]?[0-9_,.]+(e[-+]?[0-9]+)?\s*", re.I)
+_BITS = re.compile(r"[\d\s][kKMGTPmgtp]?i?b(it|its)?(/s|ps)?\s*")
 
 
-def parse_quantity(text: str, dimension: str) -> float:
-    """Return a written quantity, ``"1008 GB/s"``, in SI units."""
-    units = _UNITS[dimension]
-    match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(\S+)\s*", text)
-    if match is None or match[2] not in units:
-        raise InvalidInputError(f"{text!r:.60} is no quantity; write a number and a unit.")
-    return float(match[1].replace(",", "").replace("_", "")) * units[match[2]]
+def _parsed(text: str, quantity: _Quantity) -> float:
+    """Return text with a unit in SI units; stricter than the command line's parsers."""
+    if len(text) > 60:
+        raise InvalidInputError("a quantity is a short text: a number and a unit.")
+    if _BARE_NUMBER.fullmatch(text):
+        raise InvalidInputError(f"{text!r} has no unit; write it like {quantity.example!r}.")
+    if quantity.dimension.startswith("bytes") and _BITS.search(text):
+        raise InvalidInputError(f"{text!r}: a small b means bits; write it in bytes, with a B.")
+    return _PARSERS[quantity.dimension](text)
 
 
 def to_gpu_file_toml(accelerator: Accelerator) -> str:

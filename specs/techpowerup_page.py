@@ -40,6 +40,7 @@ _BY_HAND = "Or describe the board by hand and pass it with --gpu-file."
 _KEY = re.compile(r"[a-z0-9][a-z0-9.-]*\.[cgb]\d+")
 _MAKERS = ("NVIDIA", "AMD", "ATI", "Intel", "Matrox", "3dfx", "XGI", "Sony", "Moore Threads")
 _CARD_SECTIONS = ("Graphics Card", "Mobile Graphics", "Integrated Graphics", "Console Graphics")
+_QUANTITY = re.compile(r"(?:^|[\s(])(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z/]+[²2]?|)(?=$|[\s()])")
 _UNKNOWN = ("", "unknown", "n/a", "none", "-")
 
 # Unit -> factor to SI.
@@ -274,7 +275,19 @@ def parse_board(html: str, *, key: str) -> BoardFacts:
 def _soup(html: str) -> Any:
     from bs4 import BeautifulSoup
 
-    return BeautifulSoup(html, "html.parser")
+    return BeautifulSoup(_without_comments(html), "html.parser")
+
+
+def _without_comments(html: str) -> str:
+    """Return the page less its comments: many open ones take html.parser minutes."""
+    kept, at = [], 0
+    while (start := html.find("<!--", at)) >= 0:
+        kept.append(html[at:start])
+        end = html.find("-->", start)
+        if end < 0:
+            return "".join(kept)
+        at = end + 3
+    return "".join([*kept, html[at:]])
 
 
 def _text(node: Any) -> str:
@@ -310,12 +323,14 @@ def _number(text: str, units: Mapping[str, float], *, where: str) -> float | Non
     """Return the first number of `text` that is followed by one of `units`, in SI."""
     if not text or "shared" in text.lower():
         return None
-    for digits, unit in re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*([A-Za-z/]+[²2]?|)", text):
+    for digits, unit in _QUANTITY.findall(text[:200]):
         factor = units.get(unit, units.get(""))
-        if factor is not None:
+        if factor is not None and len(digits) <= 15:
             return float(f"{float(digits.replace(',', '')) * factor:.14g}")
     known = ", ".join(unit for unit in units if unit)
-    raise PageStructureError(f"{where} reads {text!r}, in no unit of {known}. {_BY_HAND}")
+    raise PageStructureError(
+        f"{where} reads {text[:60]!r}, no number in {known or 'units'}. {_BY_HAND}"
+    )
 
 
 def _maker_and_name(heading: str) -> tuple[str, str]:

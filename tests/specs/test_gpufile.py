@@ -75,6 +75,15 @@ def test_si_names_take_units_too_and_thousands_may_be_grouped(write):
     assert load_gpu_file(write(text)) == load_gpu_file(write(SI))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("80 GB", 80e9), ("80GiB", 80 * 2**30), ("81920 MiB", 80 * 2**30), ("0.08TB", 80e9)],
+)
+def test_sizes_by_hand(write, text, expected):
+    path = write(SI.replace("mem_bytes = 80e9", f'memory = "{text}"'))
+    assert load_gpu_file(path).mem_bytes == pytest.approx(expected, rel=1e-12)
+
+
 def test_byte_order_mark_is_read(write):
     assert load_gpu_file(write(b"\xef\xbb\xbf" + SI.encode(), "wb")).name == "plain"
 
@@ -122,6 +131,13 @@ def test_missing_facts_are_listed_with_units(write):
         ("mem_bytes = 80e9", 'memory = "80 GB/s"', ("memory",)),
         ("mem_bytes = 80e9", 'memory = "eighty GB"', ("memory",)),
         ("mem_bytes = 80e9", 'memory = "-80 GB"', ("memory",)),
+        ("mem_bytes = 80e9", 'memory = "8e10"', ("no unit",)),
+        ("mem_bytes = 80e9", 'memory = "640 Gb"', ("bits",)),
+        ("mem_bytes = 80e9", 'memory = "640 Gbit"', ("bits",)),
+        ("mem_bytes = 80e9", f'memory = "{"8" * 99} GB"', ("short text",)),
+        ("mem_bytes_per_s = 3350000000000", 'bandwidth = "26800 Gb/s"', ("bits",)),
+        ("mem_bytes_per_s = 3350000000000", 'bandwidth = "26800 Gbps"', ("bits",)),
+        ("mem_bytes_per_s = 3350000000000", 'bandwidth = "3.35 TB"', ("bandwidth",)),
         ("mem_bytes = 80e9", "mem_bytes = 80", ("outside",)),
         ("mem_bytes = 80e9", "mem_bytes = -80e9", ("outside",)),
         ("mem_bytes = 80e9", "mem_bytes = nan", ("outside",)),

@@ -152,6 +152,10 @@ def test_mobile_board_with_one_clock_and_no_tensor_cores():
         ({"render_config__shading_units": "unknown"}, "Render Config / Shading Units"),
         ({"board_design": None}, "Board Design / TDP"),
         ({"memory__memory_size": "24 boxes"}, "Memory Size reads '24 boxes'"),
+        ({"memory__bandwidth": "9" * 99 + " GB/s"}, "Bandwidth reads '999"),
+        ({"memory__bandwidth": "1e9 GB/s"}, "Bandwidth reads '1e9"),
+        ({"memory__bandwidth": "0 GB/s"}, "Memory / Bandwidth"),
+        ({"board_design__tdp": "-450 W"}, "TDP reads '-450 W'"),
         ({"memory": None}, "no Memory"),
         ({"render_config": None}, "no Render Config"),
     ],
@@ -167,6 +171,14 @@ def test_never_half_filled(change, named):
 def test_other_pages_are_refused(html):
     with pytest.raises(PageStructureError, match=r"gpudb-name"):
         parse_board(html, key=KEY)
+
+
+def test_open_comments_do_not_take_minutes():
+    start_s = time.perf_counter()
+    with pytest.raises(PageStructureError):
+        parse_board("<!--" * 200_000, key=KEY)
+    assert parse_board("<!-- a --><!-- b -->" + page(), key=KEY).tdp_w == 450
+    assert time.perf_counter() - start_s < 5.0
 
 
 def test_search_links():
