@@ -145,9 +145,7 @@ def _work_of(estimate: Estimate, cached_len: int) -> Work:
     )
 
 
-def _prefill(
-    setup: Setup, work: Work, devices: CaseDevices, estimate: Estimate
-) -> PhaseShares:
+def _prefill(setup: Setup, work: Work, devices: CaseDevices, estimate: Estimate) -> PhaseShares:
     prompts = np.maximum(work.batch / setup.layout.dp, 1.0)
     prompts = np.where(work.serving, 1.0, prompts)
     stretches = setup.prefill_stretches(prompts, work)
@@ -220,21 +218,23 @@ def _times(costs: OperatorCosts, whole: PhaseCost, *, overlaps: bool) -> FloatAr
     zero = np.zeros_like(compute)
     if overlaps:
         busiest = (whole.compute_s[0] > 0, whole.memory_s[0] > 0, whole.link_s[0] > 0)
-        picked = [part if used else zero for part, used in zip((compute, memory, link), busiest)]
+        parts = (compute, memory, link)
+        picked = [part if used else zero for part, used in zip(parts, busiest, strict=True)]
         return np.stack([*picked, zero])
     slower = memory > compute
     return np.stack([np.where(slower, 0.0, compute), np.where(slower, memory, 0.0), link, floor])
 
 
 def _labels(stretch: Stretch, costs: OperatorCosts) -> list[str]:
-    """Names without the number of their block, attention windows added."""
-    windows = [None] * len(stretch.plan.operators) + [op.window for op in stretch.plan.attention]
-    windows += [None] * len(stretch.plan.recurrent)
-    plain = [_BLOCK.sub("", name) for name in costs.names]
-    return [
-        name if window is None else f"{name} (window {window})"
-        for name, window in zip(plain, windows, strict=True)
-    ]
+    """Names without the number of their block; windows and expert GEMMs marked."""
+    labels = [_BLOCK.sub("", name) for name in costs.names]
+    for index, kind in enumerate(costs.kinds):
+        if kind == "moe_gemm" and "expert" not in labels[index]:
+            labels[index] += " (experts)"
+    for index, operator in enumerate(stretch.plan.attention, len(stretch.plan.operators)):
+        if operator.window is not None:
+            labels[index] += f" (window {operator.window})"
+    return labels
 
 
 def _outside(name: str, kind: str, time_s: float) -> OperatorShare:
@@ -285,4 +285,3 @@ def _merged(rows: Iterable[OperatorShare]) -> Iterable[OperatorShare]:
             row = replace(old, **{name: getattr(old, name) + getattr(row, name) for name in sums})
         kept[key] = row
     return kept.values()
-

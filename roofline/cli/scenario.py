@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments that describe a scenario, shared by all commands that price one."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError, Namespace
+from typing import Any
+
+from roofline.cli.parser import Parser
+from specs.errors import InvalidInputError
+from specs.units import parse_power
+
+_SIZES = ("num_gpus", "tp", "pp", "ep", "dp", "batch", "concurrency", "input_len", "output_len")
+_DTYPES = ("weight_dtype", "kv_dtype", "act_dtype")
+
+
+def add_scenario_arguments(parser: Parser) -> None:
+    """Declare model, device, deployment and workload."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="Hugging Face name, or path of a config.json"
+    )
+    device = parser.add_argument_group("device").add_mutually_exclusive_group(required=True)
+    device.add_argument("--gpu", metavar="G", help="name of a GPU, CPU or TPU, such as 'RTX 4090'")
+    device.add_argument("--gpu-file", metavar="F", help="TOML file that describes the device")
+    group = parser.add_argument_group("deployment")
+    group.add_argument("--num-gpus", type=size, metavar="N", help="GPUs in all")
+    for name, says in (("tp", "tensor"), ("pp", "pipeline"), ("ep", "expert"), ("dp", "data")):
+        group.add_argument(f"--{name}", type=size, metavar="N", help=f"{says} parallelism")
+    group.add_argument("--engine", default="", metavar="E", help="vllm, sglang, trtllm, ideal, ...")
+    group.add_argument("--weight-dtype", default="", metavar="T", help="default: the checkpoint's")
+    group.add_argument("--kv-dtype", default="", metavar="T", help="default: the engine's")
+    group.add_argument("--act-dtype", default="", metavar="T", help="default: the checkpoint's")
+    group.add_argument("--power-limit", type=watts, metavar="W", help="per GPU: 300 or 300W")
+    group = parser.add_argument_group("workload")
+    load = group.add_mutually_exclusive_group()
+    load.add_argument("--batch", type=size, metavar="B", help="sequences in a static batch (1)")
+    load.add_argument("--concurrency", type=size, metavar="C", help="requests kept in flight")
+    for name, alias, default in (("input", "isl", 512), ("output", "osl", 128)):
+        group.add_argument(
+            f"--{name}-len",
+            f"--{alias}",
+            type=size,
+            default=default,
+            metavar="N",
+            help=f"{name} tokens per request ({default})",
+        )
+
+
+def size(text: str) -> float:
+    """Return a written number; whether it is one that can be is for the predictor to say."""
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text[:40]!r} is not a whole number.") from None
+
+
+def watts(text: str) -> float:
+    """Return a written power in watts."""
+    try:
+        return parse_power(text)
+    except InvalidInputError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
+    """Return model and device, and the keyword arguments of `roofline.predict`."""
+    device: Any = args.gpu
+    if args.gpu_file is not None:
+        from specs.gpufile import load_gpu_file
+
+        device = load_gpu_file(args.gpu_file)
+    named = {name: getattr(args, name) for name in (*_SIZES, *_DTYPES, "engine")}
+    return (args.model, device), {**named, "power_limit_w": args.power_limit}

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One estimate as a short table."""
+
+from __future__ import annotations
+
+from roofline.estimate import Estimate
+from roofline.report.table import table
+from specs.units import (
+    format_bytes,
+    format_energy,
+    format_flops_rate,
+    format_power,
+    format_rate,
+    format_time_s,
+)
+
+_MISFIT = "does not fit"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """Return what `estimate` says; what does not fit comes first."""
+    parts = [
+        *misfit_text(estimate),
+        *asked_text(estimate),
+        "",
+        table(_numbers(estimate), align="lrrl"),
+        "",
+        table([*_memory(estimate), *_basis(estimate)], align="ll"),
+        *(f"warning: {text}" for text in estimate.warnings if not text.startswith(_MISFIT)),
+        f"check with: {estimate.check_command}",
+    ]
+    return "\n".join(parts)
+
+
+def misfit_text(estimate: Estimate) -> list[str]:
+    """Return what does not fit, and nothing where all fits."""
+    if estimate.memory.fits:
+        return []
+    said = [text for text in estimate.warnings if text.startswith(_MISFIT)]
+    lines = [text[0].upper() + text[1:] for text in said or [f"{_MISFIT} in device memory."]]
+    return [*(line.replace("Does not fit", "DOES NOT FIT", 1) for line in lines), ""]
+
+
+def asked_text(estimate: Estimate) -> list[str]:
+    """Return the scenario in two lines."""
+    degrees = [f"{name} {getattr(estimate, name)}" for name in ("tp", "pp", "ep", "dp")]
+    layout = ", ".join(text for text in degrees if not text.endswith(" 1"))
+    devices = f"{estimate.num_gpus} x {estimate.gpu}" if estimate.num_gpus > 1 else estimate.gpu
+    many = "requests in flight" if estimate.mode == "serving" else "batch"
+    load = f"{many} {estimate.batch}" if many == "batch" else f"{estimate.batch} {many}"
+    return [
+        f"{estimate.model} on {devices}{f' ({layout})' if layout else ''} with {estimate.engine}",
+        f"{load}, {estimate.input_len:,} tokens in, {estimate.output_len:,} out, "
+        f"{estimate.weight_dtype} weights, {estimate.kv_dtype} KV cache",
+    ]
+
+
+def _numbers(estimate: Estimate) -> list[tuple[str, ...]]:
+    floor, power = estimate.floor, estimate.power_w
+    generates = estimate.tpot_s > 0.0
+    rows: list[tuple[str, ...]] = [("", "analytic", "floor", "")]
+    prefill = f"prefill, bound by {estimate.bound.prefill}, MFU {estimate.mfu:.0%}"
+    rows.append(("TTFT", format_time_s(estimate.ttft_s), format_time_s(floor.ttft_s), prefill))
+    if generates:
+        decode = f"decode, bound by {estimate.bound.decode}, MBU {estimate.mbu:.0%}"
+        rows.append(("TPOT", format_time_s(estimate.tpot_s), format_time_s(floor.tpot_s), decode))
+    whole = f"prefill {_tokens(estimate.prefill_tok_per_s)}"
+    if generates:
+        whole += f", decode {_tokens(estimate.decode_tok_per_s)}"
+    rows.append(("end to end", format_time_s(estimate.e2e_s), format_time_s(floor.e2e_s), whole))
+    total = f"{_tokens(estimate.total_tok_per_s)} with the input"
+    rows.append(("output", _tokens(estimate.output_tok_per_s), "", total))
+    phases = f"per GPU, limit {format_power(estimate.power_limit_w)}; prefill "
+    phases += f"{format_power(power.prefill)}, decode {format_power(power.decode)}"
+    rows.append(("power", format_power(power.mean), "", phases))
+    energy = f"per output token; {format_energy(estimate.energy_per_total_token_j)} per token, "
+    energy += f"{estimate.wh_per_million_output_tokens:,.0f} Wh per million output tokens"
+    rows.append(("energy", format_energy(estimate.energy_per_output_token_j), "", energy))
+    return rows
+
+
+def _tokens(tok_per_s: float) -> str:
+    return f"{tok_per_s:,.0f} tok/s" if tok_per_s >= 100 else f"{tok_per_s:.1f} tok/s"
+
+
+def _memory(estimate: Estimate) -> list[tuple[str, ...]]:
+    memory = estimate.memory
+    fits = "fits" if memory.fits else "DOES NOT FIT"
+    parts = ", ".join(
+        f"{name} {format_bytes(value)}"
+        for name, value in (
+            ("weights", memory.weights_bytes),
+            ("KV cache", memory.kv_bytes),
+            ("activations", memory.activation_bytes),
+            ("runtime", memory.runtime_bytes),
+        )
+    )
+    room = f"at most {memory.max_batch:,} such sequences, {memory.kv_capacity_tokens:,} KV tokens"
+    total, capacity = format_bytes(memory.total_bytes), format_bytes(memory.capacity_bytes)
+    return [("memory", f"{total} of {capacity} per GPU, {fits}; {room}"), ("", parts)]
+
+
+def _basis(estimate: Estimate) -> list[tuple[str, ...]]:
+    basis = estimate.basis
+    peak = f"{format_flops_rate(basis.peak_flops_per_s, digits=4)} dense {basis.arithmetic}"
+    bandwidth = format_rate(basis.mem_bytes_per_s, digits=4)
+    cited = [basis.sources.get(name) for name in (_peak_field(estimate), "mem_bytes_per_s")]
+    sources = ", ".join(dict.fromkeys(key for key in cited if key))
+    active = f", {basis.active_params / 1e9:,.2f} B active" * (basis.active_params != basis.params)
+    return [
+        ("basis", f"{peak}, {bandwidth} ({sources or 'no source stated'})"),
+        ("", f"{basis.params / 1e9:,.2f} B parameters{active}: {basis.model_source}"),
+        ("", f"engine profile {basis.engine_profile}; correction: {basis.correction}"),
+    ]
+
+
+def _peak_field(estimate: Estimate) -> str:
+    arithmetic = estimate.basis.arithmetic.removesuffix("_acc16")
+    if arithmetic == "vector":
+        return "vector_flops_per_s"
+    return f"peak_flops_per_s.{arithmetic}"
