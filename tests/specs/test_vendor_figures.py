@@ -90,6 +90,8 @@ k80               fp32 4.37    nvidia-k80-datasheet
 rtx-pro-6000-blackwell       fp4  2015.2 nvidia-rtx-pro-blackwell-whitepaper
 rtx-pro-6000-blackwell       bf16 503.8  nvidia-rtx-pro-blackwell-whitepaper
 rtx-pro-6000-blackwell-max-q fp4  1755.5 nvidia-rtx-pro-desktop
+rtx-pro-5000-blackwell       fp4  1032   nvidia-rtx-pro-desktop
+rtx-pro-4000-blackwell-sff   fp4  385    nvidia-rtx-pro-desktop
 rtx-pro-4500-blackwell       fp32 54.9   nvidia-rtx-pro-desktop
 rtx-pro-4000-blackwell       fp32 46.9   nvidia-rtx-pro-desktop
 rtx-pro-2000-blackwell       fp4  272.5  nvidia-rtx-pro-desktop
@@ -212,6 +214,8 @@ DERIVED_APART = {
     ("v100-sxm3-32gb", "fp16"): "NVIDIA states all of DGX-2's boards at the SXM2 clock",
     ("p4", "int8"): "NVIDIA states P4 below its listed boost",
     ("k80", "fp32"): "the database lists the clock before boost",
+    ("rtx-pro-5000-blackwell", "fp4"): "NVIDIA states 4% below the database's clock",
+    ("rtx-pro-4000-blackwell-sff", "fp4"): "the database's clock is preliminary",
     ("rtx-pro-4500-blackwell", "fp32"): "the database's clock is preliminary",
     ("rtx-pro-4000-blackwell", "fp32"): "the database's clock is preliminary",
     ("rtx-5090-d", "fp4"): "limited in firmware for export",
