@@ -40,7 +40,6 @@ from specs.names import (
     key_of,
     words,
 )
-from specs.sources import nearest
 
 _DATA = Path(__file__).parent / "data"
 TABLE_PATH = _DATA / "accelerators.jsonl"
@@ -354,6 +353,8 @@ def _incomplete(name: str, row: _Row) -> str:
 
 
 def _unknown(name: str) -> str:
+    from specs.sources import nearest
+
     asked = frozenset(words(name))
     telling = {word for word in asked if not MEMORY_SIZE.fullmatch(word)} - SERIES
     slugs = [row.slug for row in _rows() if not row.missing]

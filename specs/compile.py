@@ -122,8 +122,13 @@ def compile_all(
     for slug, twins in seen.items():
         alone = len(twins) == 1 and slug not in taken
         for number, item in twins:
-            out.append(item if alone else replace(item, slug=f"{slug}-{number}"))
+            out.append(item if alone else _numbered(item, number))
     return out
+
+
+def _numbered(item: Compiled, number: str) -> Compiled:
+    slug = f"{item.slug}-{number}"
+    return replace(item, slug=slug, spellings=(slug, *item.spellings))
 
 
 def _same(one: Compiled, other: Compiled) -> bool:
@@ -133,7 +138,12 @@ def _same(one: Compiled, other: Compiled) -> bool:
 
 
 def _board_of(entry: OverlayEntry, boards: tuple[BoardFacts, ...], claimed: set[str]) -> BoardFacts:
-    found = [b for b in boards if entry.board in (b.key, b.short_key)]
+    # Keys start with what they are named after; comparing starts first is the quick part.
+    found = [
+        board
+        for board in boards
+        if board.key.startswith(entry.board) and entry.board in (board.key, board.short_key)
+    ]
     where = f"{entry.file}: [{entry.slug}]"
     if not found:
         near = nearest(entry.board, (board.short_key for board in boards))
@@ -164,6 +174,7 @@ def _compiled(
     stated = {} if entry is None else _corrections(entry, values)
     if rule is not None and rule.refuse:
         why = rule.refuse
+        values = {name: value for name, value in values.items() if "flops" not in name}
     elif rule is not None:
         values.update(_rated(rule, {**values, **stated}, values))
     elif board is not None:

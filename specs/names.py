@@ -9,6 +9,7 @@ Laptop GPU 8GB"`` becomes ``("geforce", "rtx", "4060", "ti", "laptop", "8gb")``.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 NOISE = frozenset(
     [
@@ -87,6 +88,7 @@ _REWRITES = tuple(
 )
 
 
+@lru_cache(maxsize=4096)
 def words(name: str) -> tuple[str, ...]:
     """Return the words of a written name that carry meaning, in order, without repeats."""
     text = name.lower()
