@@ -79,14 +79,16 @@ def get_model(
     from specs.config import model_from_config
 
     record = _shipped(name_or_path, revision)
-    config, source = get_config(name_or_path, revision=revision, offline=offline, token=token)
     if record is None:
+        config, source = get_config(name_or_path, revision=revision, offline=offline, token=token)
         return model_from_config(config, name=name_or_path, source=source)
     name, shipped = record
-    model = model_from_config(config, name=name, source=source)
+    model = model_from_config(shipped.config, name=name, source=_record_source(name, shipped))
+    stated = shipped.card.get("params")
     return replace(
         model,
-        card_params=shipped.card.get("params"),
+        # Cards count vision and audio towers in; the model here is its text part.
+        card_params=None if stated is None else stated - shipped.card.get("left_out", 0),
         card_active_params=shipped.card.get("active_params"),
     )
 

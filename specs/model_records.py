@@ -7,7 +7,7 @@ One JSON file per architecture in ``specs/data/models/``, named ``ORG--NAME.json
      "name": "org/NAME",
      "also": ["org/NAME-Instruct", "mirror/NAME"],
      "source": {"url": "https://...", "read": "2026-11-21", "via": "key"},
-     "card": {"params": 8030000000, "rounded_to": 10000000, "source": "key"},
+     "card": {"params": 8000000000, "rounded_to": 1000000000, "source": "key"},
      "config": {"model_type": "llama", "...": "the fields a loader reads"}
     }
 
@@ -70,7 +70,8 @@ class ModelRecord:
     url, read, via : str
         Address of the config.json, ISO date of reading, key of the document read.
     card : dict
-        ``params``, ``active_params``, ``rounded_to``, ``source`` as far as stated.
+        ``params``, ``rounded_to``, ``left_out``, ``active_params``, ``active_rounded_to``,
+        ``source`` as far as stated.
     note : str
         What is not verbatim, empty if all is.
     """
