@@ -14,7 +14,7 @@ import pytest
 from specs.catalogue import get_accelerator
 from specs.overlay import load_overlay
 from specs.sources import load_sources
-from specs.techpowerup import board_facts, read_boards
+from specs.techpowerup import read_boards
 from specs.tensor_rates import load_rules, rule_for
 
 TOLERANCE = 0.03  # vendors round to two or three digits, and clocks to 5 or 15 MHz
@@ -239,8 +239,9 @@ def _rows():
 
 @cache
 def _inputs():
-    boards, rules = read_boards(), load_rules()
-    return load_overlay(), boards, rules
+    # An overlay names a board's whole key where the shorter one is not unique.
+    boards = {name: board for board in read_boards() for name in (board.short_key, board.key)}
+    return load_overlay(), boards, load_rules()
 
 
 def _derived_tera(slug, precision):
@@ -248,7 +249,7 @@ def _derived_tera(slug, precision):
     overlay, boards, rules = _inputs()
     if not overlay[slug].board:
         return None
-    board = board_facts(overlay[slug].board, boards)
+    board = boards[overlay[slug].board]
     rule = rule_for(board, rules)
     clock_hz = board.boost_clock_hz or board.base_clock_hz
     return rule.peaks(rule.units(board), clock_hz)[precision] / 1e12
