@@ -22,18 +22,14 @@ FAMILIES: dict[str, str] = {
     "nemotron_h": "nemotron:nemotron_h",
     **dict.fromkeys(("nemotron-nas", "decilm"), "nemotron:nemotron_nas"),
     **dict.fromkeys(("minimax", "minimax_text_01"), "mixers:minimax"),
-    **dict.fromkeys(
-        ("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"), "mixers:minimax_m3"
-    ),
+    **dict.fromkeys(("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"), "mixers:minimax_m3"),
     "mimo_v2_flash": "mixers:mimo_v2",
     **dict.fromkeys(("step3p5", "step3p7"), "mixers:step"),
     **dict.fromkeys(("lfm2", "lfm2_moe"), "mixers:lfm2"),
     **dict.fromkeys(("llama4_text", "llama4"), "mixers:llama4"),
     "kimi_linear": "kimi:kimi_linear",
     "qwen3_next": "qwen:qwen3_next",
-    **dict.fromkeys(
-        ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), "qwen:qwen3_5"
-    ),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), "qwen:qwen3_5"),
     "deepseek_v4": "deepseek_v4:deepseek_v4",
     "gemma3n_text": "gemma:gemma3n",
     **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), "gemma:gemma4"),

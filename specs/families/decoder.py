@@ -9,12 +9,14 @@ where it counts experts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..model import Attention, Block, Dense, LatentAttention, Mixer, Model, MoE
 from ._assemble import assemble, next_token_layer
 from ._experts import ExpertStyle, num_experts, read_moe
+from ._harmless import is_harmless
 from ._layers import heads, latent_shape, rotary_dim, rotated, sparse_layers, windows
 from ._parts import (
     GATED,
@@ -32,8 +34,15 @@ from ._parts import (
 from ._reader import Config
 from ._sparse import has_indexer, indexer_layers, sparse_index
 
-Flag = bool | str
-"""Either fixed by the family's code, or the config key that says so (False if absent)."""
+Flag = bool | str | tuple[str, ...]
+"""Either fixed by the family's code, or the config keys that say so (False if absent)."""
+
+_FOREIGN = re.compile(
+    r"ssm|mamba|conv|hybrid|linear_|rwkv|recurr|retention|compress|lora_rank|block_config|"
+    r"layer_group|zero_expert|mixer|hc_mult|hyper_conn|attention_types|_per_layer|latent|"
+    r"index_|encoder|cross_layer|shared_layers|altup|memory|mtp_|loop|depth_|^layer_ids"
+)
+"""Fields of structures that a standard decoder has not: to guess past them would mislead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,8 @@ class Style:
         Mixers of the family's own, by entry of ``layer_types``.
     output_gate : bool
         Whether the query projection is twice as wide, half of it a gate on the output.
-    qkv_bias, o_bias, mlp_bias, head_bias, parallel : bool or str
-        A string names the config's flag.
+    qkv_bias, o_bias, mlp_bias, head_bias, parallel : bool, str or tuple
+        Strings name the config's flag.
     gated : bool
         Whether the dense feed-forward is gated.
     qk_norm : str
@@ -83,9 +92,7 @@ class Style:
         What the family's configuration class fills in.
     """
 
-    mixers: Mapping[str, Callable[[Config, Style, LayerKind], Mixer]] = field(
-        default_factory=dict
-    )
+    mixers: Mapping[str, Callable[[Config, Style, LayerKind], Mixer]] = field(default_factory=dict)
     output_gate: bool = False
     qkv_bias: Flag = "attention_bias"
     o_bias: Flag = "attention_bias"
@@ -112,7 +119,9 @@ class Style:
 
 def on(cfg: Config, flag: Flag) -> bool:
     """Resolve a `Flag` against the config."""
-    return cfg.flag(flag, default=False) if isinstance(flag, str) else flag
+    if isinstance(flag, bool):
+        return flag
+    return cfg.flag(*((flag,) if isinstance(flag, str) else flag), default=False)
 
 
 def activation(cfg: Config) -> str:
@@ -244,8 +253,21 @@ def styled(**values: object) -> Callable[[Config], Model]:
     return family
 
 
+_STRUCTURAL = Style(
+    qkv_bias=("attention_bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias"),
+    qk_norm="head",
+    qk_norm_flag="use_qk_norm",
+)
+
+
 def structural(cfg: Config) -> Model:
-    """A model of unknown type whose fields are those of a standard decoder."""
+    """A model of unknown type whose fields are those of a standard decoder.
+
+    Raises
+    ------
+    ModelConfigError
+        A size is missing, or a field speaks of a structure that is none.
+    """
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     missing = [key for key in needed if not cfg.has(key)]
     if missing:
@@ -257,4 +279,17 @@ def structural(cfg: Config) -> Model:
         f"model_type {cfg.model_type[:60]!r} is not known; read by its structure as a "
         "pre-norm decoder with RMSNorm and a gated feed-forward"
     )
-    return decoder(cfg, Style())
+    if cfg.raw("tie_word_embeddings") is None:
+        cfg.warn("tie_word_embeddings is not stated; head and embedding counted apart")
+    model = decoder(cfg, _STRUCTURAL)
+    foreign = sorted(
+        key
+        for key, value in cfg.data.items()
+        if value and key not in cfg.used and not is_harmless(key, value) and _FOREIGN.search(key)
+    )
+    if foreign:
+        raise cfg.error(
+            f"unknown model_type with {', '.join(key[:40] for key in foreign[:8])}, which a "
+            "standard decoder does not have; add a family for it in specs/families"
+        )
+    return model

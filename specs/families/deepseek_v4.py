@@ -74,9 +74,7 @@ def _compressor(cfg: Config, kind: str, name: str, width: int) -> tuple[tuple[Li
 
 def _indexer(cfg: Config) -> SparseIndex:
     heads, width = cfg.size("index_n_heads"), cfg.size("index_head_dim")
-    linears, extra = _compressor(
-        cfg, "compressed_sparse_attention", "compressor.indexer", width
-    )
+    linears, extra = _compressor(cfg, "compressed_sparse_attention", "compressor.indexer", width)
     name = f"{_PREFIX}compressor.indexer."
     query = Linear(name=f"{name}q_b_proj", in_features=cfg.size("q_lora_rank"),
                    out_features=heads * width)  # fmt: skip

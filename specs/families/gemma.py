@@ -25,8 +25,7 @@ def _kinds(cfg: Config, step: int) -> list[_Kind]:
     types = cfg.texts("layer_types", layers)
     if types is None:
         types = [
-            "full_attention" if (i + 1) % step == 0 else "sliding_attention"
-            for i in range(layers)
+            "full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(layers)
         ]
     for kind in types:
         if kind not in FULL and kind != "sliding_attention":

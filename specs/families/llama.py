@@ -36,9 +36,7 @@ exaone4 = styled(
     defaults={"sliding_window_pattern": 4},
 )  # fmt: skip
 
-seed_oss = styled(
-    o_bias="attention_out_bias", defaults={"attention_bias": True, "head_dim": 128}
-)
+seed_oss = styled(o_bias="attention_out_bias", defaults={"attention_bias": True, "head_dim": 128})
 
 apertus = styled(
     gated=False, mlp_bias=False, qk_norm="head", mlp_extra=2, defaults={"hidden_act": "xielu"}

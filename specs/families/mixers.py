@@ -99,9 +99,7 @@ def minimax_m3(cfg: Config) -> Model:
         added[ours] = stated or cfg.size(ours, default=fallback)
     if inner is not None and cfg.raw("layer_types") is None:
         marks = inner.sizes("sparse_attention_freq", layers) or [0] * layers
-        added["layer_types"] = [
-            "minimax_m3_sparse" if mark else "full_attention" for mark in marks
-        ]
+        added["layer_types"] = ["minimax_m3_sparse" if mark else "full_attention" for mark in marks]
     experts = cfg.size("moe_intermediate_size", "intermediate_size")
     dense = cfg.size("dense_intermediate_size", default=12288)
     cfg.ignore("index_local_blocks", "use_gemma_norm", "use_routing_bias", "use_qk_norm",
@@ -155,9 +153,7 @@ def mimo_v2(cfg: Config) -> Model:
         local = [mark == 1 for mark in marks] if marks else [
             i != 0 and (i + 1) % 6 != 0 for i in range(layers)
         ]  # fmt: skip
-        added["layer_types"] = [
-            "sliding_attention" if mark else "full_attention" for mark in local
-        ]
+        added["layer_types"] = ["sliding_attention" if mark else "full_attention" for mark in local]
     if cfg.raw("mlp_layer_types") is None and cfg.raw("moe_layer_freq") is None:
         added["mlp_layer_types"] = ["dense"] + ["sparse"] * (layers - 1)
     cfg.data = {**cfg.data, **added}
