@@ -12,10 +12,12 @@ import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from specs.errors import SpecDataError, UnknownNameError
+
+ENGINES_DIR = Path(__file__).parent / "data" / "engines"
 
 _ALIASES = {
     "tensorrt-llm": "trtllm",
@@ -137,9 +139,7 @@ class Engine:
 
 def list_engines() -> tuple[str, ...]:
     """Names of the shipped engine profiles."""
-    folder = files("specs") / "data" / "engines"
-    names = (path.name for path in folder.iterdir())
-    return tuple(sorted(name[: -len(".toml")] for name in names if name.endswith(".toml")))
+    return tuple(sorted(path.name.removesuffix(".toml") for path in ENGINES_DIR.glob("*.toml")))
 
 
 @lru_cache(maxsize=64)
@@ -160,7 +160,7 @@ def get_engine(name: str) -> Engine:
         raise UnknownNameError(
             f"no engine is called {name!r}; profiles are {', '.join(known)}.{hint}"
         )
-    text = (files("specs") / "data" / "engines" / f"{key}.toml").read_text(encoding="utf-8")
+    text = (ENGINES_DIR / f"{key}.toml").read_text(encoding="utf-8")
     return _engine(key, tomllib.loads(text))
 
 
@@ -170,6 +170,7 @@ def _engine(key: str, raw: dict[str, Any]) -> Engine:
     unknown, missing = sorted(values.keys() - known), sorted(known - values.keys() - {"name"})
     if unknown or missing:
         raise SpecDataError(
-            f"engine file {key}.toml: unknown keys {unknown or 'none'}, missing {missing or 'none'}."
+            f"engine file {key}.toml: unknown keys {unknown or 'none'}, "
+            f"missing {missing or 'none'}."
         )
     return Engine(name=key, **values)
