@@ -40,6 +40,8 @@ FAMILIES: dict[str, str] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), "encoders:bert"),
     "distilbert": "encoders:distilbert",
     "modernbert": "encoders:modernbert",
+    "laguna": "per_layer:laguna",
+    "deci": "per_layer:deci",
     "qwen": "remote:qwen",
     "chatglm": "remote:chatglm",
     "dbrx": "remote:dbrx",

@@ -15,9 +15,7 @@ from .decoder import LayerKind, Style, decoder
 MixerOf = Callable[[Config, Style, LayerKind], Attention]
 
 
-def _listed(
-    cfg: Config, key: str, make: Callable[[int, str], MixerOf], **style: object
-) -> Model:
+def _listed(cfg: Config, key: str, make: Callable[[int, str], MixerOf], **style: object) -> Model:
     """A decoder where each pair of head count and layer type is a mixer of its own.
 
     `make` returns the mixer for a count of `key` and an entry of ``layer_types``.
@@ -101,9 +99,7 @@ def _deci_mixer(count: int, kind: str) -> MixerOf:
             raise cfg.error(f"{shape.heads} query heads do not divide by {count} KV heads")
         shape = heads(cfg, kv_heads=count)
         bias = cfg.flag("attention_bias", default=False)
-        return attention(
-            shape, qkvo(shape, qkv_bias=bias, o_bias=bias), rotary_dim=shape.head_dim
-        )
+        return attention(shape, qkvo(shape, qkv_bias=bias, o_bias=bias), rotary_dim=shape.head_dim)
 
     return mixer
 
