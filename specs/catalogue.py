@@ -146,8 +146,8 @@ def list_accelerators(
     vendor, kind, architecture : str, optional
         As in `Accelerator`, case aside.
     min_mem_bytes : float
-        Least memory. Vendors' gigabytes are GiB less what the driver keeps: ask for
-        79e9 rather than 80 * 2**30 to find the 80 GB cards.
+        Least memory. Ask for 80e9 to find the cards sold as 80 GB: they hold 80 GiB
+        less what the driver keeps, some 85e9 bytes.
     precision : str, optional
         A precision that the device must list a peak for.
     """
@@ -281,8 +281,10 @@ def _by_words(asked: tuple[str, ...]) -> list[_Row]:
     """Rows that the words mean, leaving out as little as possible."""
     sizes = [float(found[1]) for word in asked if (found := MEMORY_SIZE.fullmatch(word))]
     wanted = frozenset(word for word in asked if not MEMORY_SIZE.fullmatch(word))
-    # A line that lacks one of the words as text cannot mean it: parse only the others.
-    certain = [word for word in wanted if not MEMORY_KINDS.fullmatch(word)]
+    # A line that lacks one of the telling words as text cannot mean it: parse only the others.
+    certain = [word for word in wanted - _MAY_BE_LEFT_OUT[-1] if not MEMORY_KINDS.fullmatch(word)]
+    if not certain:
+        return []
     lines = _index_text().splitlines()[1:]
     likely = [_row(line) for line in lines if all(word in line for word in certain)]
     for step, neutral in enumerate(_MAY_BE_LEFT_OUT):
@@ -324,6 +326,9 @@ def _said(word: str, form: frozenset[str], row: _Row) -> bool:
     """Tell whether a word of the query is true of this form of the row."""
     if word in form or (word == "sxm" and any(other.startswith("sxm") for other in form)):
         return True
+    if word in ("pcie", "oam"):
+        # True of every device that no other form exists of.
+        return not any(other & FORM_FACTORS for other in row.forms)
     return bool(MEMORY_KINDS.fullmatch(word)) and word == row.mem_kind
 
 

@@ -65,6 +65,8 @@ MEMORY_SIZE = re.compile(r"(\d+)gb")
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        # Schedulers append a number of devices: A100:80GB:8.
+        (r":\d{1,3}\s*$", " "),
         (r"\((r|tm|c)\)|[®™©]", " "),
         (r"@ ?[\d.]+ ?ghz", " "),
         (r"[^a-z0-9.]+", " "),
@@ -78,8 +80,12 @@ _REWRITES = tuple(
         (r"\b(\d{4}) ?d\b", r"\1 d"),
         (r"\b([abhlv]\d{2,3})(nvl|sxm\d?|pcie)\b", r"\1 \2"),
         (r"\bpci( ?e(xpress)?)?\b", "pcie"),
-        (r"\b(\d+) ?gi?b?\b", r"\1gb"),
+        (r"\b(\d+) ?gi?b\b", r"\1gb"),
+        # A bare "g" only after a size that memory comes in: there is an RX 580G.
+        (r"\b([23468]|1[0126]|2[0248]|32|4[08]|64|80|9[46]|128|141|192|256|288) ?g\b", r"\1gb"),
         (r"\bmax ?q\b", "maxq"),
+        # Apple numbers its chips as NVIDIA numbered these: here the brand counts.
+        (r"\btesla ?(m\d)\b", r"tesla\1"),
         (r"\b(mobile|notebook)\b", "laptop"),
         # Clouds name a TPU slice by its number of chips: v5litepod-4, tpu-v6e-8.
         (r"\bv5 ?lite(pod)?\b", "v5e"),
@@ -114,4 +120,4 @@ def slug_of(name: str) -> str:
             parts = parts[1:]
     if "instinct" in name.lower() and parts[0] == "radeon":
         parts = parts[1:]
-    return "-".join(parts).replace(".", "-")
+    return re.sub(r"\btesla(?=m\d)", "tesla-", "-".join(parts).replace(".", "-"))
