@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,10 +231,14 @@ def _download(
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
+    cached_only = offline or not _resolves()
     try:
-        return Path(
-            hf_hub_download(repo, file, revision=revision, token=token, local_files_only=offline)
-        )
+        with _quiet():
+            return Path(
+                hf_hub_download(
+                    repo, file, revision=revision, token=token, local_files_only=cached_only
+                )
+            )
     except HFValidationError:
         raise _unknown(repo) from None
     except OSError as err:
@@ -243,6 +249,39 @@ def _download(
         if type(err).__module__.partition(".")[0] in {"httpx", "httpx2", "httpcore", "requests"}:
             raise _no_network(repo) from err
         raise
+
+
+def _resolves() -> bool:
+    """Tell whether the Hub's name resolves; where a proxy does that, assume so.
+
+    Without a network the library would retry for half a minute before it says so.
+    """
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    if getproxies():
+        return True
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's warnings back: what matters of them becomes one error."""
+    import logging
+
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _explained(
