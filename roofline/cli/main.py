@@ -67,6 +67,15 @@ def one_line(error: RooflineError) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("roofline")
+    except PackageNotFoundError:
+        return "(a checkout that is not installed)"
+
+
 def _refuse(words: Sequence[str]) -> None:
     """Answer what is no command: help, version, or an error that names the commands."""
     lines = "\n".join(f"  {name:9}{says}" for name, says in COMMANDS.items())
@@ -81,9 +90,7 @@ def _refuse(words: Sequence[str]) -> None:
     parser.add_argument("rest", nargs="*", help="the command's own arguments")
     asked = parser.parse_args(words)
     if asked.version:
-        from importlib.metadata import version
-
-        print(f"roofline {version('roofline')}")
+        print(f"roofline {_version()}")
     elif asked.command is None:
         parser.print_help()
     else:

@@ -21,6 +21,6 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, on one line, and leave."""
-        text = " ".join(message.split())
+        text = " ".join(message.split()).rstrip(".") + "."
         print(f"roofline: {text} See: {self.prog} --help", file=sys.stderr)
         sys.exit(2)
