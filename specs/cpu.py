@@ -325,6 +325,6 @@ def _aliases(title: str, given: str, core_count: int) -> tuple[str, ...]:
         names.append(f"{title} with Radeon Graphics")
     if short := re.search(r"Xeon (?:Platinum|Gold|Silver) (.+)", title):
         names.append(f"Xeon {short[1]}")
-    if short := re.search(r"Ryzen (?:Threadripper )?(?:PRO |\d )+(\d.+)", title):
+    if short := re.search(r"Ryzen (?:Threadripper (?:PRO )?|\d )(\d.+)", title):
         names.append(f"Ryzen {short[1]}")
     return tuple(dict.fromkeys(names))
