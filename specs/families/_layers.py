@@ -13,25 +13,28 @@ FULL = frozenset({"full_attention", "attention", "global", "deepseek_sparse_atte
 LOCAL = frozenset({"sliding_attention", "chunked_attention", "local"})
 
 
-def heads(cfg: Config, **overrides: int) -> Heads:
-    """Head counts and widths; ``head_dim`` is hidden size over heads unless stated."""
+def heads(cfg: Config, count: int = 0, kv_heads: int = 0) -> Heads:
+    """Head counts and widths; ``head_dim`` is hidden size over heads unless stated.
+
+    `count` and `kv_heads` are a layer's own numbers where it has them.
+    """
     hidden = cfg.size("hidden_size")
-    count = cfg.size("num_attention_heads")
-    kv_heads = cfg.size("num_key_value_heads", default=count)
+    stated = cfg.size("num_attention_heads")
     head_dim = cfg.optional_size("head_dim")
     if head_dim is None:
-        if hidden % count:
+        if hidden % stated:
             raise cfg.error(
-                f"'hidden_size' {hidden} does not divide by 'num_attention_heads' {count} and "
+                f"'hidden_size' {hidden} does not divide by 'num_attention_heads' {stated} and "
                 "there is no 'head_dim'"
             )
-        head_dim = hidden // count
+        head_dim = hidden // stated
+    count = count or stated
+    kv_heads = kv_heads or cfg.size("num_key_value_heads", default=stated)
     if count % kv_heads:
         raise cfg.error(
             f"'num_attention_heads' {count} does not divide by 'num_key_value_heads' {kv_heads}"
         )
-    shape = {"hidden": hidden, "heads": count, "kv_heads": kv_heads, "head_dim": head_dim}
-    return Heads(**{**shape, **overrides})
+    return Heads(hidden=hidden, heads=count, kv_heads=kv_heads, head_dim=head_dim)
 
 
 def latent_shape(cfg: Config) -> LatentShape:
@@ -47,13 +50,17 @@ def latent_shape(cfg: Config) -> LatentShape:
     )
 
 
-def rotary_dim(cfg: Config, head_dim: int, default_frac: float = 1.0) -> int:
-    """Width per head that is rotated."""
+def rotary_dim(
+    cfg: Config, head_dim: int, default_frac: float = 1.0, *, windowed: bool = False
+) -> int:
+    """Width per head that is rotated; ``rope_parameters`` may differ by type of layer."""
     cfg.ignore("rope_theta", "rope_scaling", "rope_interleave", "rope_interleaved")
     fraction = cfg.raw("partial_rotary_factor", "rotary_pct", "rope_pct")
     parameters = cfg.raw("rope_parameters")
-    if fraction is None and isinstance(parameters, dict):
-        fraction = parameters.get("partial_rotary_factor")
+    if isinstance(parameters, dict):
+        own = parameters.get("sliding_attention" if windowed else "full_attention", parameters)
+        stated = own.get("partial_rotary_factor") if isinstance(own, dict) else None
+        fraction = fraction if stated is None else stated
     if fraction is None:
         return int(head_dim * default_frac)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float):

@@ -54,6 +54,8 @@ class LayerKind:
     rotated: bool
     indexed: bool
     mixer: str = ""
+    heads: int = 0
+    kv_heads: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ def qk_norm_params(cfg: Config, style: Style, shape: Heads) -> int:
 
 def softmax_layer(cfg: Config, style: Style, kind: LayerKind) -> Attention:
     """Softmax attention of one kind of layer."""
-    shape = heads(cfg)
+    shape = heads(cfg, kind.heads, kind.kv_heads)
     return attention(
         shape,
         qkvo(
@@ -155,7 +157,11 @@ def softmax_layer(cfg: Config, style: Style, kind: LayerKind) -> Attention:
             output_gate=style.output_gate,
         ),
         window=kind.window,
-        rotary_dim=rotary_dim(cfg, shape.head_dim, style.rotary_frac) if kind.rotated else 0,
+        rotary_dim=rotary_dim(
+            cfg, shape.head_dim, style.rotary_frac, windowed=kind.window is not None
+        )
+        if kind.rotated
+        else 0,
         norm_params=qk_norm_params(cfg, style, shape),
         extra_params=shape.heads if style.sinks else 0,
     )
@@ -191,10 +197,12 @@ def layer_kinds(cfg: Config, style: Style) -> list[LayerKind]:
     window = windows(cfg, layers, style.window, style.mixers)
     types = cfg.texts("layer_types", layers) or [""] * layers
     own = [kind if kind in style.mixers else "" for kind in types]
-    return [
-        LayerKind(*entry)
-        for entry in zip(window, sparse, rotated(cfg, layers), indexed, own, strict=True)
-    ]
+    none = [0] * layers
+    count = cfg.sizes("num_attention_heads_per_layer", layers, minimum=1) or none
+    kv_heads = cfg.sizes("num_key_value_heads_per_layer", layers, minimum=1) or none
+    rotate = rotated(cfg, layers)
+    columns = (window, sparse, rotate, indexed, own, count, kv_heads)
+    return [LayerKind(*entry) for entry in zip(*columns, strict=True)]
 
 
 def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..model import Block, Linear, Model
+from ..model import Attention, Block, Linear, Model
 from ._assemble import assemble
 from ._layers import rotary_dim
-from ._parts import Heads, attention, fused_qkv, norm_params, plain_mlp, qkvo
+from ._parts import Heads, attention, collect, fused_qkv, norm_params, plain_mlp, qkvo
 from ._reader import Config
 
 
@@ -126,6 +126,49 @@ def gpt_neox(cfg: Config) -> Model:
         activation=cfg.text("hidden_act", default="gelu"),
     )
     return assemble(cfg, (layer.block(cfg.layers()),), norm="layer", head_name="embed_out")
+
+
+def _local_layers(cfg: Config, layers: int) -> list[bool]:
+    """``attention_types`` as ``[[["global", "local"], 12]]``: which layers are windowed."""
+    listed = cfg.texts("attention_layers", layers)
+    if listed is None:
+        listed = []
+        for entry in cfg.items("attention_types") or [[["global", "local"], layers]]:
+            if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], list):
+                raise cfg.error("'attention_types' must hold pairs of a list and a number")
+            times = cfg.as_int("attention_types", entry[1], 0, 10_000)
+            listed.extend(str(kind)[:20] for kind in entry[0][:100] * min(times, layers))
+    if len(listed) < layers or not set(listed) <= {"global", "local"}:
+        raise cfg.error("'attention_types' must name each layer global or local")
+    return [kind == "local" for kind in listed[:layers]]
+
+
+def gpt_neo(cfg: Config) -> Model:
+    """GPT-2's layout with every second layer windowed; no biases on query, key and value."""
+    cfg.default(activation_function="gelu_new", window_size=256, num_layers=24, num_heads=16,
+                max_position_embeddings=2048)  # fmt: skip
+    shape = _shape(cfg, ("hidden_size",), ("num_heads", "num_attention_heads"))
+    layers = cfg.layers("num_layers", "num_hidden_layers")
+    local = _local_layers(cfg, layers)
+    cfg.ignore("attention_types", "attention_layers")
+    place = "attn.attention"
+    layer = Plain(
+        shape=shape,
+        inter=cfg.size("intermediate_size", default=4 * shape.hidden),
+        qkvo=(f"{place}.q_proj", f"{place}.k_proj", f"{place}.v_proj", f"{place}.out_proj"),
+        mlp=("mlp.c_fc", "mlp.c_proj"),
+        qkv_bias=False,
+        activation=cfg.text("activation_function"),
+    )
+
+    def build(windowed: bool) -> Block:
+        block, mixer = layer.block(1), layer.block(1).mixer
+        if windowed and isinstance(mixer, Attention):
+            block = replace(block, mixer=replace(mixer, window=cfg.size("window_size")))
+        return block
+
+    positions = cfg.size("max_position_embeddings")
+    return assemble(cfg, collect(local, build), norm="layer", tied=True, positions=positions)
 
 
 def gpt_bigcode(cfg: Config) -> Model:

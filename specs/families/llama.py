@@ -56,3 +56,14 @@ hunyuan_dense = styled(qk_norm="head", mlp_bias=False)
 minicpm = styled(tied=True)
 
 minicpm3 = styled(tied=True)
+
+internlm3 = styled(
+    qkv_bias=("attention_bias", "qkv_bias"), o_bias=("attention_bias", "qkv_bias"),
+    mlp_bias=("mlp_bias", "bias"), defaults={"head_dim": 128, "num_key_value_heads": 2},
+)  # fmt: skip
+
+internlm2 = styled(
+    qkv_bias="bias", o_bias="bias", mlp_bias=False,
+    attention_names=fused_qkv("attention.wqkv", "attention.wo"),
+    gated_names=("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"),
+)  # fmt: skip

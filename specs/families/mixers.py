@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders with a token mixer of their own: MiniMax, MiMo-V2, Step, LFM2, Llama 4."""
+"""Decoders with a token mixer of their own: MiniMax, MiMo-V2, Step, LFM2, Llama 4, Laguna."""
 
 from __future__ import annotations
 
@@ -225,6 +225,69 @@ def _step_sparse(cfg: Config, layers: int) -> list[str]:
     except (TypeError, ValueError):
         raise cfg.error("'moe_layers_enum' must list layer numbers") from None
     return ["sparse" if i in chosen else "dense" for i in range(layers)]
+
+
+def _gated_attention(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
+    """Query/key norms, and a gate on the output per head or per element."""
+    shape = heads(cfg, kind.heads, kind.kv_heads)
+    bias = cfg.flag("attention_bias", default=False)
+    by_head = cfg.raw("gating") in (True, "per-head")
+    width = shape.heads if by_head else shape.heads * shape.head_dim
+    gate = Linear(name="self_attn.g_proj", in_features=shape.hidden, out_features=width,
+                  shard="column")  # fmt: skip
+    return attention(
+        shape, (*qkvo(shape, qkv_bias=bias, o_bias=bias), gate), window=kind.window,
+        rotary_dim=rotary_dim(cfg, shape.head_dim, windowed=kind.window is not None),
+        norm_params=qk_norm_params(cfg, style, shape),
+    )  # fmt: skip
+
+
+_GATED = dict.fromkeys(("sliding_attention", "full_attention"), _gated_attention)
+
+
+def laguna(cfg: Config) -> Model:
+    """Laguna: heads counted per layer, gated attention, one dense layer in front."""
+    cfg.default(gating=True, head_dim=128, num_key_value_heads=8, sliding_window=512)
+    layers = cfg.layers()
+    kinds = set(cfg.texts("gating_types", layers) or ())
+    if kinds - {"per_head"}:
+        raise cfg.error("'gating_types' other than per_head is not understood")
+    cfg.ignore("moe_routed_scaling_factor", "moe_apply_router_weight_on_input",
+               "moe_router_logit_softcapping")  # fmt: skip
+    added: dict[str, object] = {}
+    if cfg.raw("layer_types") is None:
+        added["layer_types"] = ["full_attention"] * layers
+    if cfg.raw("mlp_layer_types", "mlp_only_layers", "decoder_sparse_step") is None:
+        added["mlp_layer_types"] = ["dense"] + ["sparse"] * (layers - 1)
+    cfg.data = {**cfg.data, **added}
+    style = Style(mlp_bias=False, qk_norm="head", mixers=_GATED,
+                  experts=ExpertStyle(shared="shared_expert", bias_params=1))  # fmt: skip
+    return decoder(cfg, style)
+
+
+def afmoe(cfg: Config) -> Model:
+    """Arcee's Trinity: four norms a layer, attention gated per element."""
+    cfg.default(head_dim=128, sliding_window=1024, global_attn_every_n_layers=4,
+                num_dense_layers=1, num_shared_experts=2)  # fmt: skip
+    layers, step = cfg.layers(), cfg.size("global_attn_every_n_layers")
+    added: dict[str, object] = {
+        "first_k_dense_replace": cfg.size("num_dense_layers", minimum=0),
+        "gating": "per-element",
+    }
+    if cfg.raw("layer_types") is None:
+        added["layer_types"] = [
+            "full_attention" if (i + 1) % step == 0 else "sliding_attention"
+            for i in range(layers)
+        ]
+    cfg.data = {**cfg.data, **added}
+    cfg.ignore("route_scale", "mup_enabled", "route_norm", "load_balance_coeff", "score_func",
+               "n_group", "topk_group", "num_expert_groups", "num_limited_groups",
+               "use_grouped_mm")  # fmt: skip
+    style = Style(
+        mlp_bias=False, qk_norm="head", residual_norms=4, mixers=_GATED,
+        experts=ExpertStyle(router="router.gate", bias_params=1),
+    )  # fmt: skip
+    return decoder(cfg, style)
 
 
 def _short_conv(cfg: Config, style: Style, kind: LayerKind) -> Mixer:

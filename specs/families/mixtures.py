@@ -89,3 +89,17 @@ def minimax_m2(cfg: Config) -> Model:
 
 
 solar_open = styled(qkv_bias=False, o_bias=False)
+
+exaone_moe = styled(
+    qkv_bias=False, o_bias=False, mlp_bias=False, qk_norm="head", window="pattern",
+    defaults={"sliding_window_pattern": 4, "sliding_window": 4096, "first_k_dense_replace": 1},
+)  # fmt: skip
+
+_HY_V3 = Style(qk_norm="head", defaults={"head_dim": 128, "num_shared_experts": 1})
+
+
+def hy_v3(cfg: Config) -> Model:
+    """Hunyuan's third generation: one dense layer, then experts with a shared one."""
+    cfg.ignore("router_scaling_factor", "enable_moe_fp32_combine")
+    cfg.default(first_k_dense_replace=1)
+    return decoder(cfg, _HY_V3)

@@ -278,6 +278,26 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
          "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
          "ffn_config": {"ffn_hidden_size": 52, "moe_num_experts": 5, "moe_top_k": 2}},
     ),
+    "gpt_neo": (
+        "gpt_neo",
+        {"hidden_size": 96, "num_layers": 4, "num_heads": 6, "vocab_size": 1031,
+         "attention_types": [[["global", "local"], 2]], "max_position_embeddings": 77},
+    ),
+    "mistral4": (
+        "mistral4",
+        {**BASE, **MLA, **MOE, "num_key_value_heads": 12, "n_routed_experts": 6},
+    ),
+    "laguna": (
+        "laguna",
+        {**BASE, **MOE, "head_dim": 20, "num_experts": 6, "shared_expert_intermediate_size": 44,
+         "num_attention_heads_per_layer": [12, 15, 15, 12, 15]},
+    ),
+    "afmoe": (
+        "afmoe",
+        {**BASE, **MOE, "head_dim": 20, "num_experts": 6, "num_shared_experts": 2},
+    ),
+    "exaone_moe": ("exaone_moe", {**BASE, **MOE, "num_experts": 6, "num_shared_experts": 2}),
+    "hy_v3": ("hy_v3", {**BASE, **MOE, "head_dim": 20, "num_experts": 6}),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",
@@ -398,9 +418,11 @@ def build(config: Any) -> Any:
         "AutoModel",
     ):
         auto = getattr(transformers, name)
-        if type(config) in auto._model_mapping and not (
-            name == "AutoModelForCausalLM" and is_encoder(config)
-        ):
+        if name == "AutoModel" and not is_encoder(config):
+            continue
+        if name == "AutoModelForCausalLM" and is_encoder(config):
+            continue
+        if type(config) in auto._model_mapping:
             with torch.device("meta"):
                 model = auto.from_config(config)
             model.tie_weights()
@@ -410,8 +432,11 @@ def build(config: Any) -> Any:
     raise AssertionError(f"transformers builds nothing of {type(config).__name__}")
 
 
-HEADLESS = {"step3p5": "step3p7.modeling_step3p7:Step3p7TextModel"}
-"""Text models that transformers only wraps together with a vision tower."""
+HEADLESS = {
+    "step3p5": "step3p7.modeling_step3p7:Step3p7TextModel",
+    "mistral4": "mistral4.modeling_mistral4:Mistral4Model",
+}
+"""Text models that transformers' automatic classes only know beneath a vision tower."""
 
 
 def headless(config: Any) -> Any:
@@ -425,7 +450,9 @@ def headless(config: Any) -> Any:
 
 def is_encoder(config: Any) -> bool:
     """Whether transformers also maps it to a decoder, which we do not mean."""
-    return config.model_type in {"bert", "roberta", "bart", "whisper", "xlm-roberta", "t5"}
+    return config.model_type in {
+        "bart", "bert", "distilbert", "modernbert", "roberta", "t5", "whisper", "xlm-roberta",
+    }  # fmt: skip
 
 
 def small_config(model_type: str, fields: dict[str, Any]) -> Any:
