@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,8 @@ def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dic
         raise InvalidInputError(f"errors is {errors!r}; give 'raise' or 'column'.")
     table = read_scenarios(scenarios)
     outcome = _Outcome(table.size, table.problems.copy(), raises=errors == "raise")
-    devices, device_index = _devices(table, outcome)
+    devices, device_index = _nouns(table, "gpu", as_accelerator, outcome)
+    models, _ = _nouns(table, "model", as_model, outcome)
     keys = group_keys(table, (*_GROUPED, *_DEGREES))
     # A default engine depends on the kind of device: keep kinds apart then.
     if "" in table.text["engine"][0]:
@@ -79,7 +80,7 @@ def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dic
         groups = np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
     for rows in groups:
         if rows.size:
-            _price_group(table, rows, devices, device_index, outcome)
+            _price_group(table, rows, models, devices, device_index, outcome)
     return outcome.columns(errors == "column")
 
 
@@ -117,24 +118,25 @@ class _Outcome:
         return result
 
 
-def _devices(
-    table: Scenarios, outcome: _Outcome
-) -> tuple[list[Accelerator | None], NDArray[np.intp]]:
-    """Distinct devices, None where a name resolves to nothing."""
-    values, index = table.text["gpu"]
-    devices: list[Accelerator | None] = []
+def _nouns(
+    table: Scenarios, column: str, read: Callable[[Any], Any], outcome: _Outcome
+) -> tuple[list[Any], NDArray[np.intp]]:
+    """Distinct nouns of a column, None where a name resolves to nothing."""
+    values, index = table.text[column]
+    nouns: list[Any] = []
     for code, value in enumerate(values):
         try:
-            devices.append(as_accelerator(value))
+            nouns.append(read(value))
         except RooflineError as error:
             outcome.fail(np.flatnonzero(index == code), error)
-            devices.append(None)
-    return devices, index
+            nouns.append(None)
+    return nouns, index
 
 
 def _price_group(
     table: Scenarios,
     rows: NDArray[np.intp],
+    models: list[Model | None],
     devices: list[Accelerator | None],
     device_index: NDArray[np.intp],
     outcome: _Outcome,
@@ -146,9 +148,10 @@ def _price_group(
             return
     used = np.unique(device_index[rows])
     first = devices[used[0]]
-    assert first is not None  # rows of unknown devices carry a problem already
+    model = models[table.text["model"][1][rows[0]]]
+    assert first is not None and model is not None  # others carry a problem already
     try:
-        setup, names = _resolve(table, int(rows[0]), first)
+        setup, names = _resolve(table, int(rows[0]), model, first)
     except RooflineError as error:
         outcome.fail(rows, error)
         return
@@ -164,10 +167,11 @@ def _price_group(
         outcome.put(rows[part], price(setup, _slice(work, part), case))
 
 
-def _resolve(table: Scenarios, row: int, device: Accelerator) -> tuple[Setup, FormatNames]:
+def _resolve(
+    table: Scenarios, row: int, model: Model, device: Accelerator
+) -> tuple[Setup, FormatNames]:
     """Setup of one group, from its first row."""
     text = {name: values[index[row]] for name, (values, index) in table.text.items()}
-    model = as_model(text["model"])
     engine = as_engine(text["engine"], device)
     degrees = {name: int(table.numbers[name][row]) for name in _DEGREES}
     names = FormatNames(
@@ -309,7 +313,7 @@ def predict(
         **{name: value for name, value in _given(locals()) if value is not None},
     }
     table = predict_table(columns)
-    setup, names = _resolve(read_scenarios(columns), 0, device)
+    setup, names = _resolve(read_scenarios(columns), 0, chosen, device)
     case = _Case(
         setup=setup,
         names=names,

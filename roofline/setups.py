@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from roofline.devices import runs_as
@@ -13,7 +15,7 @@ from specs.accelerator import Accelerator
 from specs.engine import Engine, get_engine
 from specs.errors import InvalidInputError, ParallelismError, UnsupportedPrecisionError
 from specs.model import Attention, LatentAttention, Model, MoE, Recurrent
-from specs.precision import get_precision
+from specs.precision import get_kv_precision, get_precision
 from specs.quantisation import default_quantisation
 
 PLAIN = ("fp32", "fp16", "bf16")
@@ -23,9 +25,21 @@ def as_model(value: Any) -> Model:
     """A `Model` as it is, or the one that a name or path stands for."""
     if isinstance(value, Model):
         return value
+    name = _word("model", value)
+    if Path(name).exists():
+        return _read_model(name)
+    return _named_model(name)
+
+
+@lru_cache(maxsize=1024)
+def _named_model(name: str) -> Model:
+    return _read_model(name)
+
+
+def _read_model(name: str) -> Model:
     from specs.hub import get_model
 
-    return get_model(_word("model", value))
+    return get_model(name)
 
 
 def as_accelerator(value: Any) -> Accelerator:
@@ -171,12 +185,7 @@ def formats_of(model: Model, names: FormatNames, engine: Engine) -> Formats:
 
 def _kv_format(plain: str, asked: str, of_checkpoint: str) -> str:
     name = asked if asked and asked != "auto" else of_checkpoint
-    if not name:
-        return plain
-    kv = get_precision(name)
-    if kv.bits > 32:
-        raise InvalidInputError(f"a KV cache cannot be stored as {name!r}.")
-    return kv.name
+    return get_kv_precision(name or "auto", plain).name
 
 
 def weight_name(formats: Formats, asked: str) -> str:

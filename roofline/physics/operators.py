@@ -88,7 +88,12 @@ class Formats:
 
     def storage(self, place: str, linear: Linear) -> Precision:
         """Storage of a linear; `place` is ``layers``, ``experts`` or ``top``."""
-        return storage_precision(self.quantisation, f"{place}.{linear.name}", self.plain)
+        return storage_precision(
+            self.quantisation,
+            f"{place}.{linear.name}",
+            self.plain,
+            in_features=linear.in_features,
+        )
 
 
 class PlanBuilder:
@@ -119,7 +124,10 @@ class PlanBuilder:
         """Rate that a product with a weight stored so runs at."""
         plain, activation = self.formats.plain, self.formats.activation
         if not storage.plain and not activation and self.engine.int8_products:
-            if storage.compute != "16bit":
+            # Integer blocks enter integer products; float blocks the narrowest they fit.
+            if storage.compute in ("int8", "int4", "fp4"):
+                return "int8"
+            if self.engine.overlaps and storage.compute != "16bit":
                 return storage.compute
         result = compute_precision(storage, activation, plain)
         if result == "fp16" and self.engine.half_accumulate:

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of measurements as scenarios: what each row asks of the predictor.
+
+A row that cannot be expressed keeps the reason; nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from specs.errors import RooflineError
+from specs.precision import get_precision
+
+DATA = Path(__file__).parent / "data"
+
+LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
+THROUGHPUTS = ("prefill_tok_s", "decode_tok_s", "total_tok_s")
+
+ASSUMED_PROMPT_TOKENS = 256
+"""Prompt length where a row states none but gives a decode figure, which hardly depends
+on it. Such rows are scored on that figure alone."""
+
+SATURATING_REQUESTS = 4096
+"""Concurrency that stands for "as many as fit", where a row says saturated throughput."""
+
+_EMPTY_CONTEXT = re.compile(r"empty[ -]context|tg from empty|starts from an empty", re.I)
+_DEPTH = re.compile(r"(?:KV depth|@ d(?:epth)? ?)(\d+)", re.I)
+_CAP = re.compile(r"power (?:cap|limit) (\d+) W", re.I)
+_DTYPE_WORDS = {"unset": "", "todo": "", "custom": "", "f16": "fp16", "f32": "fp32", "auto": ""}
+_KV_WORDS = {"auto": "", "auto (bf16)": "", "bfloat16": "bf16", "q8": "q8_0", "fp8_e4m3": "fp8"}
+
+
+@lru_cache(maxsize=1)
+def _model_names() -> dict[str, str]:
+    path = DATA / "model_names.json"
+    if not path.exists():
+        return {}
+    names: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return names
+
+
+@lru_cache(maxsize=1)
+def _engine_rules() -> list[tuple[re.Pattern[str], str]]:
+    rules = json.loads((DATA / "engine_names.json").read_text(encoding="utf-8"))["rules"]
+    return [(re.compile(pattern, re.I), profile) for pattern, profile in rules]
+
+
+@lru_cache(maxsize=1024)
+def engine_profile(name: str) -> str:
+    """Profile that stands for an engine's name in a table; empty if there is none."""
+    for pattern, profile in _engine_rules():
+        if pattern.search(name):
+            return profile
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def weight_format(name: str, vendor_amd: bool) -> str | None:
+    """Our name of a weight format; empty for the checkpoint's own, None if unknown."""
+    key = name.strip().lower()
+    key = _DTYPE_WORDS.get(key, key)
+    if key == "fp4":
+        key = "mxfp4" if vendor_amd else "nvfp4"
+    if not key:
+        return ""
+    try:
+        get_precision(key)
+    except RooflineError:
+        return None
+    return key
+
+
+@lru_cache(maxsize=256)
+def kv_format(name: str) -> str:
+    """Our name of a KV cache format; empty for the default, or where it is no format."""
+    key = name.strip().lower().split("/")[0]
+    key = _KV_WORDS.get(key, _DTYPE_WORDS.get(key, key))
+    try:
+        return get_precision(key).name if key else ""
+    except RooflineError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _own_format(model: str, weight: str) -> bool:
+    """Whether the checkpoint is stored in this format anyway (DeepSeek's fp8, MXFP4...)."""
+    from specs.hub import get_model
+
+    try:
+        quantisation = get_model(model, offline=True).quantisation
+    except RooflineError:
+        return False
+    if quantisation is None or not weight:
+        return False
+    return get_precision(quantisation.weight).compute == get_precision(weight).compute and (
+        get_precision(quantisation.weight).family.split("-")[0]
+        == get_precision(weight).family.split("-")[0]
+    )
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None or pd.isna(value) else float(value)
+
+
+def scenario_of(row: dict[str, Any]) -> dict[str, Any]:
+    """One row as a scenario, with ``reason`` set if it cannot be one.
+
+    Keys besides the predictor's columns: ``context_from_zero`` (decode was timed from an
+    empty cache, apart from the prompt), ``prompt_known``.
+    """
+    out: dict[str, Any] = {"reason": ""}
+    notes = str(row.get("notes") or "")
+    for check in (_names, _sizes, _degrees):
+        reason = check(row, notes, out)
+        if reason:
+            out["reason"] = reason
+            return out
+    return out
+
+
+def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
+    for name in ("model", "gpu", "engine"):
+        if row.get(name) is None or pd.isna(row[name]) or not str(row[name]).strip():
+            return f"{name} not stated"
+    if row["mode"] == "disagg":
+        return "disaggregated prefill and decode"
+    if "+cpu" in row["gpu"]:
+        return "layers split between GPU and CPU"
+    out["model"] = _model_names().get(row["model"], row["model"])
+    out["gpu"] = row["gpu"]
+    out["engine"] = engine_profile(str(row["engine"]))
+    if not out["engine"]:
+        return "engine without a profile"
+    if re.search(r"spec_decode|speculative|mtp (on|enabled)", notes, re.I) and not re.search(
+        r"no spec|without spec|spec_method=none", notes, re.I
+    ):
+        return "speculative decoding"
+    weight = "" if pd.isna(row.get("weight_dtype")) else str(row["weight_dtype"])
+    found = weight_format(weight, row["gpu"].startswith(("mi", "radeon", "rx-")))
+    if found is None:
+        return f"weight format {weight!r} unknown"
+    out["weight_dtype"] = "" if _own_format(out["model"], found) else found
+    kv = "" if pd.isna(row.get("kv_dtype")) else str(row["kv_dtype"])
+    out["kv_dtype"] = kv_format(kv)
+    cap = _CAP.search(notes)
+    out["power_limit_w"] = float(cap[1]) if cap else np.inf
+    return ""
+
+
+def _sizes(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
+    batch, prompt = _number(row.get("batch_size")), _number(row.get("input_tokens"))
+    output = _number(row.get("output_tokens"))
+    decode_only = not any(_number(row.get(k)) > 0 for k in ("ttft_s", "e2e_s", "prefill_tok_s"))
+    out["prompt_known"] = prompt == prompt
+    if prompt != prompt:
+        if not _number(row.get("tpot_s")) > 0 and not decode_only:
+            return "prompt length not stated"
+        prompt = float(ASSUMED_PROMPT_TOKENS)
+    if batch != batch:
+        saturated = row["mode"] == "serving" and _number(row.get("request_rate")) != _number(
+            row.get("request_rate")
+        )
+        if not saturated or not decode_only or not out["prompt_known"]:
+            return "batch or concurrency not stated"
+        batch = float(SATURATING_REQUESTS)
+    if output != output:
+        output = 128.0
+        if _number(row.get("e2e_s")) > 0:
+            return "output length not stated"
+    serving = row["mode"] == "serving"
+    out["batch"] = 0.0 if serving else max(round(batch), 1.0)
+    out["concurrency"] = max(round(batch), 1.0) if serving else 0.0
+    out["input_len"], out["output_len"] = max(round(prompt), 1.0), max(round(output), 1.0)
+    depth = _DEPTH.search(notes)
+    out["cached_len"] = 0.0
+    if depth and _number(row.get("ttft_s")) > 0 and float(depth[1]) < out["input_len"]:
+        out["cached_len"] = float(depth[1])
+    out["context_from_zero"] = bool(_EMPTY_CONTEXT.search(notes)) and not depth
+    return ""
+
+
+def _degrees(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
+    got = {k: _number(row.get(k)) for k in ("num_gpus", "tp", "pp", "ep", "dp")}
+    got = {k: 0.0 if v != v else v for k, v in got.items()}
+    if out["engine"] == "llama.cpp" and "row split" not in notes:
+        got.update(tp=0.0, pp=0.0, ep=0.0, dp=0.0)
+    gpus = got["num_gpus"] or max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)
+    made = max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)
+    if got["dp"] > 1 and made != gpus and max(got["tp"], 1) * max(got["pp"], 1) == gpus:
+        # Attention runs data-parallel inside the tensor-parallel group.
+        got["tp"] = gpus / got["dp"] / max(got["pp"], 1)
+    elif made != gpus and got["tp"]:
+        replicas = gpus / (max(got["tp"], 1) * max(got["pp"], 1))
+        if replicas < 1 or replicas != int(replicas):
+            return "degrees of parallelism do not multiply to the GPUs"
+        got["dp"] = replicas
+    if got["ep"] > 1 and got["ep"] > max(got["tp"], 1) * max(got["dp"], 1):
+        got["ep"] = 0.0
+    for name, value in got.items():
+        if value != int(value):
+            return "degrees of parallelism do not multiply to the GPUs"
+        out[name] = value
+    out["num_gpus"] = gpus
+    return ""
+
+
+def scenarios_of(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows as scenarios, in order, one ``reason`` each (empty where expressed)."""
+    rows = table.astype(object).to_dict("records")
+    return pd.DataFrame([scenario_of(row) for row in rows], index=table.index)
