@@ -98,11 +98,24 @@ def _aliases() -> dict[str, list[tuple[str, str]]]:
     """Lower-case other id, and its plain part -> (id as written, file stem)."""
     index: dict[str, list[tuple[str, str]]] = {}
     for stem in _stems().values():
-        for other in _read(stem).get("also", ()):
+        for other in _also(stem):
             for key in (other.lower(), other.lower().rpartition("/")[2]):
                 if (other, stem) not in index.setdefault(key, []):
                     index[key].append((other, stem))
     return index
+
+
+def _also(stem: str) -> list[str]:
+    """The other names of one record, without decoding the rest: all records are asked."""
+    content = (RECORDS_DIR / f"{stem}.json").read_bytes()
+    _, found, tail = content.partition(b'"also": ')
+    if not found:
+        return []
+    try:
+        names = json.loads(tail[: tail.index(b"]") + 1])
+    except ValueError as err:
+        raise SpecDataError(f"{stem}.json has a broken 'also': {err}. Fix it.") from None
+    return names if isinstance(names, list) else []
 
 
 def _read(stem: str) -> dict[str, Any]:

@@ -87,5 +87,5 @@ def test_decilm_caches_what_each_layer_has():
     layers = 3 * (2 * 32 * 32 + 3 * 32 * 48 + 64) + 2 * 32 * 8 * (4 + 2 + 1)
     assert model.params == 2 * 100 * 32 + 32 + layers
     assert [block.mixer.num_kv_heads for block in model.blocks] == [4, 2, 1]
-    with pytest.raises(ModelConfigError, match="do not divide"):
+    with pytest.raises(ModelConfigError, match="divide"):
         read({**config, "num_key_value_heads_per_layer": [4, 3, 1]})

@@ -143,6 +143,12 @@ def test_ambiguous_plain_name_lists_candidates(tmp_path, monkeypatch):
         model_records._aliases.cache_clear()
 
 
+@pytest.mark.parametrize("stem", STEMS)
+def test_other_names_are_found_without_decoding(stem):
+    # The scan relies on how records are written: "also" first, then a list.
+    assert tuple(model_records._also(stem)) == load_record(stem).also
+
+
 def test_name_ranges_are_written_out():
     written = {"ignore": ["lm_head", "a.{0-2,5}.b{7,8}", r"re:.*\d{2}"], "n": {"x.{1-2}": {"k": 1}}}
     assert expand(written) == {
