@@ -68,6 +68,8 @@ _REWRITES = tuple(
         # Schedulers append a number of devices: A100:80GB:8.
         (r":\d{1,3}\s*$", " "),
         (r"\((r|tm|c)\)|[®™©]", " "),
+        # What operating systems append to the name of a processor.
+        (r"@ *\d+(\.\d+)? *[gm]hz|\b\d+[- ]core processor\b", " "),
         (r"@ ?[\d.]+ ?ghz", " "),
         (r"[^a-z0-9.]+", " "),
         (r"(?<!\d)\.|\.(?!\d)", " "),

@@ -15,7 +15,7 @@ SLUGS = [row.name for row in list_accelerators()]
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_gives_an_accelerator_or_one_line(text):
     message = ""
     try:
@@ -54,6 +54,8 @@ def test_a_vendor_in_front_never_matters(slug, vendor):
         ("NVIDIA A100-PCI-Express 40 GB", "a100 pcie 40gb"),
         ("v5litepod-16", "v5e"),
         ("Tesla M4", "teslam4"),
+        ("Intel(R) Xeon(R) Platinum 8280 CPU @ 2.70GHz", "xeon platinum 8280 cpu"),
+        ("AMD Ryzen 9 5950X 16-Core Processor", "ryzen 9 5950x"),
         ("7900XTX", "7900 xtx"),
     ],
 )
