@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from specs.config import model_from_config
+from specs.model_records import find_record, load_record
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5.0")
@@ -403,6 +404,156 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+FULL_SIZE = """
+adept/persimmon-8b-base
+ai21labs/AI21-Jamba-1.5-Large
+ai21labs/Jamba-v0.1
+allenai/OLMo-1B-hf
+allenai/OLMo-2-0325-32B
+allenai/OLMo-2-0425-1B
+allenai/Olmo-3-1125-32B
+allenai/Olmo-3-7B-Instruct
+allenai/OLMo-7B-hf
+allenai/OLMoE-1B-7B-0924
+baidu/ERNIE-4.5-0.3B-PT
+baidu/ERNIE-4.5-21B-A3B-PT
+bigcode/starcoder
+bigcode/starcoder2-15b
+bigcode/starcoder2-3b
+bigscience/bloom
+bigscience/bloom-560m
+ByteDance-Seed/Seed-OSS-36B-Instruct
+CohereLabs/aya-expanse-8b
+CohereLabs/c4ai-command-a-03-2025
+CohereLabs/c4ai-command-r-plus
+CohereLabs/c4ai-command-r7b-12-2024
+databricks/dbrx-base
+deepseek-ai/DeepSeek-R1
+deepseek-ai/DeepSeek-V2
+deepseek-ai/DeepSeek-V2-Lite
+distilbert/distilbert-base-cased
+distilbert/distilbert-base-uncased
+distilbert/distilgpt2
+EleutherAI/gpt-j-6b
+EleutherAI/gpt-neox-20b
+EleutherAI/pythia-70m
+facebook/opt-125m
+facebook/opt-175b
+FacebookAI/roberta-base
+FacebookAI/roberta-large
+FacebookAI/xlm-roberta-base
+FacebookAI/xlm-roberta-large
+google-bert/bert-large-uncased
+google-t5/t5-small
+google/flan-ul2
+google/gemma-2-27b
+google/gemma-2-2b
+google/gemma-2b
+google/gemma-3-270m
+google/gemma-3-27b-it
+google/gemma-3n-E2B-it
+google/gemma-3n-E4B-it
+google/gemma-4-12B-it
+google/gemma-4-26B-A4B
+google/gemma-4-E2B
+google/gemma-7b
+google/mt5-small
+google/mt5-xxl
+HuggingFaceTB/SmolLM2-135M
+HuggingFaceTB/SmolLM3-3B
+ibm-granite/granite-3.0-1b-a400m-instruct
+ibm-granite/granite-3.0-3b-a800m-instruct
+ibm-granite/granite-3.1-2b-instruct
+ibm-granite/granite-3.1-8b-instruct
+ibm-granite/granite-4.0-h-micro
+ibm-granite/granite-4.0-h-small
+internlm/internlm3-8b-instruct
+LGAI-EXAONE/EXAONE-4.0-32B
+meta-llama/Llama-3.1-405B
+meta-llama/Llama-3.1-70B
+meta-llama/Llama-3.1-8B
+meta-llama/Llama-4-Maverick-17B-128E-Instruct
+meta-llama/Llama-4-Scout-17B-16E-Instruct
+microsoft/phi-1_5
+microsoft/phi-2
+microsoft/Phi-3-mini-4k-instruct
+microsoft/Phi-3.5-MoE-instruct
+microsoft/phi-4
+MiniMaxAI/MiniMax-Text-01-hf
+mistralai/Mamba-Codestral-7B-v0.1
+mistralai/Ministral-3-14B-Instruct-2512
+mistralai/Ministral-3-3B-Instruct-2512
+mistralai/Mistral-7B-v0.1
+mistralai/Mistral-Large-Instruct-2407
+mistralai/Mistral-Small-4-119B-2603
+mistralai/Mixtral-8x22B-v0.1
+mistralai/Mixtral-8x7B-v0.1
+moonshotai/Kimi-Linear-48B-A3B-Instruct
+mosaicml/mpt-30b
+mosaicml/mpt-7b
+nvidia/DeepSeek-V3.1-NVFP4
+nvidia/DeepSeek-V3.2-NVFP4
+nvidia/DeepSeek-V4-Flash-NVFP4
+nvidia/DeepSeek-V4-Pro-NVFP4
+nvidia/Gemma-4-31B-IT-NVFP4
+nvidia/Kimi-K2.7-Code-NVFP4
+nvidia/MiniMax-M2.7-NVFP4
+nvidia/Minitron-4B-Base
+nvidia/Nemotron-4-340B-Instruct
+nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4
+nvidia/NVIDIA-Nemotron-Nano-9B-v2
+nvidia/Qwen3-32B-NVFP4
+nvidia/Qwen3.5-397B-A17B-NVFP4
+nvidia/Qwen3.6-27B-NVFP4
+nvidia/Qwen3.6-35B-A3B-NVFP4
+openai-community/gpt2-xl
+openai/gpt-oss-120b
+openai/gpt-oss-20b
+openai/whisper-large-v3
+openai/whisper-tiny
+openbmb/MiniCPM3-4B
+poolside/Laguna-S-2.1
+poolside/Laguna-XS.2
+Qwen/Qwen1.5-0.5B
+Qwen/Qwen1.5-110B
+Qwen/Qwen1.5-MoE-A2.7B
+Qwen/Qwen2-57B-A14B
+Qwen/Qwen2.5-VL-72B-Instruct
+Qwen/Qwen3-0.6B
+Qwen/Qwen3-235B-A22B
+Qwen/Qwen3-30B-A3B
+Qwen/Qwen3-Coder-480B-A35B-Instruct
+Qwen/Qwen3-Next-80B-A3B-Instruct
+Qwen/Qwen3-Omni-30B-A3B-Instruct
+Qwen/Qwen3-VL-235B-A22B-Instruct
+Qwen/Qwen3-VL-2B-Instruct
+Qwen/Qwen3.5-0.8B
+rednote-hilab/dots.llm1.inst
+sentence-transformers/all-MiniLM-L6-v2
+stabilityai/stablelm-2-12b
+stabilityai/stablelm-3b-4e1t
+state-spaces/mamba-130m-hf
+state-spaces/mamba-2.8b-hf
+swiss-ai/Apertus-70B-Instruct-2509
+swiss-ai/Apertus-8B-Instruct-2509
+tencent/Hunyuan-A13B-Instruct
+tiiuae/falcon-180B
+tiiuae/falcon-mamba-7b
+tiiuae/falcon-rw-1b
+upstage/Solar-Open-100B
+XiaomiMiMo/MiMo-V2-Flash
+zai-org/GLM-4-32B-0414
+zai-org/GLM-4-9B-0414
+zai-org/glm-4-9b-chat-hf
+zai-org/GLM-4.5
+zai-org/GLM-4.5-Air
+zai-org/GLM-4.7-Flash
+zai-org/GLM-5
+zai-org/GLM-5.3
+"""
+"""Shipped records built at their full size: the smallest and largest of each type."""
+
+
 def count(model: Any) -> int:
     """Parameters of a torch model, tied ones once."""
     unique = {id(parameter): parameter.numel() for parameter in model.parameters()}
@@ -435,17 +586,22 @@ def build(config: Any) -> Any:
 HEADLESS = {
     "step3p5": "step3p7.modeling_step3p7:Step3p7TextModel",
     "mistral4": "mistral4.modeling_mistral4:Mistral4Model",
+    "qwen2_5_vl_text": "qwen2_5_vl.modeling_qwen2_5_vl:Qwen2_5_VLTextModel",
+    "qwen3_vl_text": "qwen3_vl.modeling_qwen3_vl:Qwen3VLTextModel",
+    "qwen3_vl_moe_text": "qwen3_vl_moe.modeling_qwen3_vl_moe:Qwen3VLMoeTextModel",
+    "qwen3_omni_moe_text": "qwen3_omni_moe.modeling_qwen3_omni_moe:Qwen3OmniMoeThinkerTextModel",
 }
 """Text models that transformers' automatic classes only know beneath a vision tower."""
 
 
 def headless(config: Any) -> Any:
-    """A text model and a head of its own."""
+    """A text model and a head of its own, unless it is tied."""
     module, _, name = HEADLESS[config.model_type].partition(":")
     found = importlib.import_module(f"transformers.models.{module}")
     with torch.device("meta"):
         head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        return torch.nn.ModuleList([getattr(found, name)(config), head])
+        model = getattr(found, name)(config)
+    return torch.nn.ModuleList([model] if config.tie_word_embeddings else [model, head])
 
 
 def is_encoder(config: Any) -> bool:
@@ -475,3 +631,29 @@ def test_small_models_count_as_transformers_builds_them(case: str) -> None:
         model = model_from_config(data, name=case, source="test")
         assert model.params == expected, f"complete={complete}"
         assert not [text for text in model.warnings if "not understood" in text]
+
+
+def text_config(data: dict[str, Any]) -> dict[str, Any]:
+    """The language model's own fields."""
+    for key in ("text_config", "thinker_config"):
+        if isinstance(data.get(key), dict):
+            tied = {k: data[k] for k in ("tie_word_embeddings",) if k in data}
+            return text_config({**data[key], **tied})
+    towers = ("vision_config", "audio_config", "quantization_config")
+    return {key: value for key, value in data.items() if key not in towers}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE.split())
+def test_shipped_models_count_as_transformers_builds_them(name: str) -> None:
+    found = find_record(name)
+    assert found is not None
+    data = load_record(found[1]).config
+    model = model_from_config(data, name=name, source="test")
+    fields = text_config(data)
+    fields.pop("model_type", None)
+    expected = count(build(small_config(model.model_type, fields)))
+    if model.model_type in {"t5", "mt5"} and not model.tie_word_embeddings:
+        # This library ties the head of T5 1.1 whatever the config says; the checkpoints
+        # hold both matrices, and so do we.
+        expected += model.vocab_size * model.hidden_size
+    assert model.params == expected
