@@ -90,7 +90,7 @@ def test_facts_lie_in_plausible_ranges(slug):
     cpu = get_accelerator(slug)
     assert cpu.name == slug
     assert 4e9 <= cpu.mem_bytes <= 1e12
-    assert 8e9 <= cpu.mem_bytes_per_s <= 1100e9
+    assert 8e9 <= cpu.mem_bytes_per_s <= 1700e9
     assert 1e9 <= cpu.vector_flops_per_s <= 50e12
     assert cpu.vector_flops_per_s == cpu.peak("fp32")
     assert 1.0e9 <= cpu.clock_hz <= 6.3e9
