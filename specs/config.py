@@ -110,14 +110,23 @@ def _type(value: object, name: str) -> str:
     return value
 
 
-def _quantisation(config: Mapping[str, Any]) -> Quantisation | None:
-    """What `specs.quantisation` reads from ``quantization_config``."""
-    if config.get("quantization_config") is None and config.get("compression_config") is None:
-        return None
-    found: Quantisation | None = import_module("specs.quantisation").quantisation_from_config(
-        config
-    )
-    return found
+_STORAGE_KEYS = ("quantization_config", "hf_quant_config", "compression_config", "quantization")
+
+
+def _quantisation(
+    config: Mapping[str, Any], text: Mapping[str, Any], name: str
+) -> tuple[Quantisation | None, tuple[str, ...]]:
+    """How weights are stored, and what about that was not understood.
+
+    The reader of storage formats is imported only where there is something to read.
+    """
+    if not any(place.get(key) for place in (config, text) for key in _STORAGE_KEYS):
+        suspicious = any(mark in name.lower() for mark in ("fp8", "fp4", "awq", "gptq", "4bit"))
+        if not suspicious:
+            return None, ()
+    reader = import_module("specs.quantisation")
+    found: Quantisation | None = reader.quantisation_from_config(config)
+    return found, tuple(reader.quantisation_warnings(config, name))
 
 
 def _left_out(config: Mapping[str, Any]) -> list[str]:
@@ -163,6 +172,7 @@ def model_from_config(config: Mapping[str, Any], *, name: str, source: str) -> M
         shown_keys = ", ".join(key[:40] for key in unread[:20])
         more = f" and {len(unread) - 20} more" if len(unread) > 20 else ""
         warnings.append(f"fields not understood and left out of account: {shown_keys}{more}")
+    quantisation, notes = _quantisation(outer, data, name)
     return replace(
-        model, source=source, quantisation=_quantisation(outer), warnings=tuple(warnings)
+        model, source=source, quantisation=quantisation, warnings=(*warnings, *notes)
     )
