@@ -97,7 +97,7 @@ def _own_format(model: str, weight: str) -> bool:
         quantisation = get_model(model, offline=True).quantisation
     except RooflineError:
         return False
-    if quantisation is None or not weight:
+    if quantisation is None or not weight or get_precision(weight).family == "gguf":
         return False
     return get_precision(quantisation.weight).compute == get_precision(weight).compute and (
         get_precision(quantisation.weight).family.split("-")[0]
@@ -142,7 +142,13 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
         r"no spec|without spec|spec_method=none", notes, re.I
     ):
         return "speculative decoding"
-    weight = "" if pd.isna(row.get("weight_dtype")) else str(row["weight_dtype"])
+    if pd.isna(row.get("weight_dtype")):
+        return "weight format not stated"
+    if "objective prefix_cache" in notes:
+        return "part of the prompt cached, how much is not stated"
+    weight = str(row["weight_dtype"])
+    if weight == "mxfp4" and out["engine"] == "llama.cpp":
+        weight = "mxfp4_moe"  # GGUF files keep what is not an expert in q8_0
     found = weight_format(weight, row["gpu"].startswith(("mi", "radeon", "rx-")))
     if found is None:
         return f"weight format {weight!r} unknown"

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.physics.constants import (
+    ACTIVE_FRAC,
+    BLOCK_PRODUCTS_PER_VECTOR_FLOP,
     ENERGY_BF16_J_PER_FLOP,
     ENERGY_J_PER_BYTE,
     ENERGY_J_PER_BYTE_UNKNOWN,
@@ -44,9 +46,9 @@ def runs_as(accelerator: Accelerator, precision: str) -> str:
     """Arithmetic that products of `precision` really run in on this device.
 
     The wanted one if the device has it, else the first of `FALLBACK` that it has.
-    ``"fp16_acc16"`` and ``"vector"`` always exist.
+    ``"fp16_acc16"``, ``"int8_block"`` and ``"vector"`` always exist.
     """
-    if precision in ("fp16_acc16", "vector"):
+    if precision in ("fp16_acc16", "int8_block", "vector"):
         return precision
     for name in (precision, *FALLBACK[precision]):
         if name in accelerator.peak_flops_per_s:
@@ -69,8 +71,23 @@ def rate_of(accelerator: Accelerator, precision: str) -> float:
         full = rate_of(accelerator, "fp16")
         half_of_int8 = 0.5 * peaks.get("int8", 0.0) if accelerator.vendor == "nvidia" else 0.0
         return max(full, half_of_int8)
+    if precision == "int8_block":
+        return _block_rate(accelerator)
     name = runs_as(accelerator, precision)
     return accelerator.vector_flops_per_s if name == "vector" else peaks[name]
+
+
+def _block_rate(accelerator: Accelerator) -> float:
+    """FLOP/s of products of integer blocks with a scale each, as llama.cpp's kernels do them.
+
+    Every 32 multiply-adds on integer units are followed by conversion and scaling of the
+    sum on the vector units, which then set the pace: `BLOCK_PRODUCTS_PER_VECTOR_FLOP`
+    matrix FLOPs per vector FLOP. Never above the integer (or 16-bit) matrix rate.
+    """
+    vector = accelerator.vector_flops_per_s
+    matrix = rate_of(accelerator, "int8")
+    tensor = accelerator.vendor == "nvidia" and rate_of(accelerator, "fp16") >= 1.9 * vector
+    return min(matrix, vector * BLOCK_PRODUCTS_PER_VECTOR_FLOP["tensor" if tensor else "vector"])
 
 
 def idle_w(accelerator: Accelerator) -> float:
@@ -111,6 +128,7 @@ class _Facts:
     tdp_w: float
     idle_w: float
     byte_j: float
+    active_w: float
     links: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
 
@@ -131,6 +149,7 @@ def _facts(accelerator: Accelerator) -> _Facts:
         tdp_w=accelerator.tdp_w,
         idle_w=idle_w(accelerator),
         byte_j=byte_energy_j(accelerator),
+        active_w=ACTIVE_FRAC[accelerator.kind] * (accelerator.tdp_w - idle_w(accelerator)),
     )
     _CACHE[id(accelerator)] = (accelerator, facts)
     return facts
@@ -170,6 +189,7 @@ class DeviceColumns:
                 f.tdp_w,
                 f.idle_w,
                 f.byte_j,
+                f.active_w,
             )
             for f in facts
         ]
@@ -182,7 +202,7 @@ class DeviceColumns:
 
     def take(self, index: NDArray[np.intp], ranks: Sequence[int]) -> CaseDevices:
         """Spread over cases; links are made for groups of each size in `ranks`."""
-        bandwidth, cache, units, memory, tdp, idle, byte_j = self.scalars[:, index]
+        bandwidth, cache, units, memory, tdp, idle, byte_j, active = self.scalars[:, index]
         links = {}
         for size in set(ranks) - {1}:
             rows = np.array([_link_of(device, size) for device in self.accelerators]).T[:, index]
@@ -198,6 +218,7 @@ class DeviceColumns:
             energies=Energies(
                 flop_j=self.energies[:, index],
                 byte_j=byte_j,
+                active_w=active,
                 link_byte_j=np.full(index.shape, ENERGY_J_PER_LINK_BYTE),
             ),
             mem_bytes=memory,

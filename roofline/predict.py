@@ -194,7 +194,7 @@ def _able(
         device = devices[code]
         assert device is not None
         try:
-            check_formats(device, setup.formats, names)
+            check_formats(device, setup.engine, names)
         except RooflineError as error:
             mine = device_index[rows] == code
             outcome.fail(rows[mine], error)

@@ -195,17 +195,19 @@ def weight_name(formats: Formats, asked: str) -> str:
     return formats.quantisation.weight if formats.quantisation else formats.plain
 
 
-def check_formats(accelerator: Accelerator, formats: Formats, names: FormatNames) -> None:
+def check_formats(accelerator: Accelerator, engine: Engine, names: FormatNames) -> None:
     """Refuse arithmetic that was asked for by name and that the device lacks.
 
     Raises
     ------
     UnsupportedPrecisionError
-        ``act_dtype`` names it, or ``weight_dtype`` names a plain dtype that is lacking.
+        ``act_dtype`` names it; or ``weight_dtype`` names a plain dtype and the engine
+        does not convert.
     """
     plain = get_precision(names.weight) if names.weight else None
-    if plain is not None and plain.plain and runs_as(accelerator, plain.compute) != plain.compute:
-        accelerator.peak(plain.compute)
+    if plain is not None and plain.plain and not engine.converts_plain:
+        if runs_as(accelerator, plain.compute) != plain.compute:
+            accelerator.peak(plain.compute)
     if names.activation:
         compute = get_precision(names.activation).compute
         if compute != "16bit" and runs_as(accelerator, compute) != compute:

@@ -54,6 +54,9 @@ class Engine:
     host_launch_s : float
         Host time to launch one kernel where nothing is captured; the phase is never
         faster than all its launches.
+    host_layer_s : float
+        Further host time per layer where nothing is captured: the framework's own work
+        beside the launches that are counted.
     host_step_s, host_sequence_s : float
         Host time per engine step, and per running sequence and step (scheduling,
         sampling, detokenising) that the device waits for.
@@ -87,6 +90,8 @@ class Engine:
         What GPUs are used for when only their number is given.
     narrows_fp32 : bool
         Checkpoints stored in fp32 run in 16 bits unless told otherwise.
+    converts_plain : bool
+        Runs plain dtypes that the device lacks by converting; others refuse to start.
     routing_skew : float
         Exponent of the power law that expert popularity follows; 0 is uniform.
     check_command : str
@@ -106,6 +111,7 @@ class Engine:
     kernel_floor_s: float
     attention_floor_s: float
     host_launch_s: float
+    host_layer_s: float
     host_step_s: float
     host_sequence_s: float
     request_s: float
@@ -126,6 +132,7 @@ class Engine:
     max_sequences: int
     default_split: Literal["tp", "pp"]
     narrows_fp32: bool
+    converts_plain: bool
     routing_skew: float
     check_command: str
     serving_check_command: str

@@ -87,8 +87,7 @@ def _refuse(words: Sequence[str]) -> None:
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     parser.add_argument("command", nargs="?", help="one of those below")
-    parser.add_argument("rest", nargs="*", help="the command's own arguments")
-    asked = parser.parse_args(words)
+    asked, _ = parser.parse_known_args(words)
     if asked.version:
         print(f"roofline {_version()}")
     elif asked.command is None:

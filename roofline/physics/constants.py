@@ -30,6 +30,7 @@ ENERGY_RELATIVE = {
     "fp16": 1.0,
     "bf16": 1.0,
     "fp16_acc16": 0.7,
+    "int8_block": 1.2,
     "fp8": 0.62,
     "int8": 0.55,
     "fp6": 0.55,
@@ -45,8 +46,8 @@ ENERGY_J_PER_BYTE = {
     "hbm": 120e-12,
     "hbm2": 110e-12,
     "hbm2e": 100e-12,
-    "hbm3": 100e-12,
-    "hbm3e": 75e-12,
+    "hbm3": 85e-12,
+    "hbm3e": 65e-12,
     "hbm4": 65e-12,
     "gddr5": 280e-12,
     "gddr5x": 260e-12,
@@ -63,7 +64,8 @@ ENERGY_J_PER_BYTE = {
 }
 """Board energy per byte of device memory traffic, on-chip transport included, idle
 excluded. HBM3e: decode attention over a large cache draws 513 W at 3.8 TB/s on H200
-and 633 W at 7.0 TB/s on B200 (aiconfigurator kernel tables), less idle: 75 to 115 pJ.
+and 633 W at 7.0 TB/s on B200 (aiconfigurator kernel tables), less idle and `ACTIVE_FRAC`:
+50 to 85 pJ.
 GDDR7: batch-1 decode at about 500 W and 1.5 TB/s on RTX PRO 6000, less idle: up to 290.
 The DRAM device itself takes a third to a half of it (O'Connor et al., MICRO 2017,
 table 1: 3.9 pJ/bit HBM2, about 7 pJ/bit GDDR). Spread about 40%."""
@@ -79,3 +81,17 @@ IDLE_FRAC_OF_TDP = {"gpu": 0.12, "igpu": 0.10, "cpu": 0.25, "tpu": 0.20, "npu": 
 """Idle power over TDP where none is stated. GPUs with a model loaded: A100 55 to 60 W
 of 400, H100 68 to 79 W of 700, RTX 4090 20 to 30 W of 450 (nvidia-smi readings in public
 benchmark logs): 0.05 to 0.15."""
+
+ACTIVE_FRAC = {"gpu": 0.18, "igpu": 0.45, "cpu": 0.45, "tpu": 0.20, "npu": 0.20}
+"""Power above idle of a device that runs kernels at all, over (limit - idle). GPUs: the
+constant left when NVML power of GEMMs in NVIDIA aiconfigurator's kernel tables (H200,
+B200, GB200) is regressed on FLOP/s and bytes/s: 0.05 to 0.30, median about 0.18. Parts
+with a shared package (APU, CPU) keep fabric, caches and host cores awake: about 0.45,
+from published package power of decode on Strix Halo (70 to 95 W of 120). Rough."""
+
+BLOCK_PRODUCTS_PER_VECTOR_FLOP = {"tensor": 3.0, "vector": 1.1}
+"""Matrix FLOPs that quantised-block kernels (llama.cpp's MMQ) complete per vector FLOP,
+before the engine's own compute share. Published llama-bench pp512 results of a 4-bit 7B
+model lie at 2.1 to 3.4 vector FLOP/s on NVIDIA parts with tensor cores from Volta to
+Blackwell and at 0.4 to 1.6 elsewhere (Apple, RDNA, GCN, Xe), whatever the integer
+peak: the scaling of each block of 32 runs on the vector units."""

@@ -126,7 +126,7 @@ class PlanBuilder:
         if not storage.plain and not activation and self.engine.int8_products:
             # Integer blocks enter integer products; float blocks the narrowest they fit.
             if storage.compute in ("int8", "int4", "fp4"):
-                return "int8"
+                return "int8" if self.engine.overlaps else "int8_block"
             if self.engine.overlaps and storage.compute != "16bit":
                 return storage.compute
         result = compute_precision(storage, activation, plain)

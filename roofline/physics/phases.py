@@ -54,11 +54,13 @@ class PhaseCost:
 class Energies:
     """Dynamic energies of the device of each case.
 
-    `flop_j` has shape ``(n_arithmetic, n)``, `byte_j` and `link_byte_j` shape ``(n,)``.
+    `flop_j` has shape ``(n_arithmetic, n)``, the others shape ``(n,)``. `active_w` is drawn
+    above idle whenever kernels run, whatever they do: clocks up, units scheduled.
     """
 
     flop_j: FloatArray
     byte_j: FloatArray
+    active_w: FloatArray
     link_byte_j: FloatArray
 
 
@@ -89,8 +91,9 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
     else:
         times = _in_turn(costs, step, engine)
     compute_s, memory_s, link_s, overhead_s = times
+    time_s = compute_s + memory_s + link_s + overhead_s
     return PhaseCost(
-        time_s=compute_s + memory_s + link_s + overhead_s,
+        time_s=time_s,
         compute_s=compute_s,
         memory_s=memory_s,
         link_s=link_s,
@@ -99,7 +102,7 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
         moved_bytes=moved,
         sent_bytes=sent,
         compute_j=compute_j,
-        other_j=other_j,
+        other_j=other_j + energies.active_w * time_s,
     )
 
 
@@ -129,6 +132,7 @@ def _in_turn(costs: OperatorCosts, step: Pass, engine: Engine) -> _Times:
     host_s = engine.host_step_s + engine.host_sequence_s * step.sequences
     if not (step.decode and engine.graph_decode):
         launches_s = float(count @ costs.launches) * engine.host_launch_s
+        launches_s += costs.layers * engine.host_layer_s
         device_s = memory_s + compute_s + link_s + floor_s
         host_s = host_s + np.maximum(launches_s - device_s, 0.0)
     return compute_s, memory_s, link_s, (floor_s + host_s) * present

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from specs.accelerator import COMPUTE_PRECISIONS
 
-ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "vector")
+ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "int8_block", "vector")
 """Rates that an operator can run at: the matrix precisions, 16-bit products that
-accumulate in 16 bits, and the ordinary vector units."""
+accumulate in 16 bits, 8-bit integer products of blocks that each carry a scale, and the
+ordinary vector units."""
 
 ARITHMETIC_INDEX = {name: index for index, name in enumerate(ARITHMETIC)}
 

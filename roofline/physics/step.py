@@ -101,10 +101,12 @@ class OperatorCosts:
 
     `flops`, `moved_bytes`, `sent_bytes`, `compute_s`, `memory_s`, `link_s`, `floor_s`
     have shape ``(n_ops, n)``; `count`, `arithmetic`, `launches` shape ``(n_ops,)``.
+    `layers` is the number of layers of the plan.
     """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
+    layers: float
     count: FloatArray
     arithmetic: FloatArray
     launches: FloatArray
@@ -147,6 +149,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
             *("attention" for _ in plan.attention),
             *("recurrent" for _ in plan.recurrent),
         ),
+        layers=sum(op.count for op in specials),
         count=np.concatenate([plan.count, [op.count for op in specials]]),
         arithmetic=np.concatenate(
             [plan.arithmetic, [ARITHMETIC_INDEX[op.arithmetic] for op in specials]]

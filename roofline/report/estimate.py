@@ -73,8 +73,8 @@ def _numbers(estimate: Estimate) -> list[tuple[str, ...]]:
     phases = f"per GPU, limit {format_power(estimate.power_limit_w)}; prefill "
     phases += f"{format_power(power.prefill)}, decode {format_power(power.decode)}"
     rows.append(("power", format_power(power.mean), "", phases))
-    energy = f"per output token; {format_energy(estimate.energy_per_total_token_j)} per token, "
-    energy += f"{estimate.wh_per_million_output_tokens:,.0f} Wh per million output tokens"
+    energy = f"per output token, {estimate.wh_per_million_output_tokens:,.0f} Wh per million; "
+    energy += f"{format_energy(estimate.energy_per_total_token_j)} per token with the input"
     rows.append(("energy", format_energy(estimate.energy_per_output_token_j), "", energy))
     return rows
 
@@ -107,10 +107,12 @@ def _basis(estimate: Estimate) -> list[tuple[str, ...]]:
     cited = [basis.sources.get(name) for name in (_peak_field(estimate), "mem_bytes_per_s")]
     sources = ", ".join(dict.fromkeys(key for key in cited if key))
     active = f", {basis.active_params / 1e9:,.2f} B active" * (basis.active_params != basis.params)
+    origin, _, where = basis.model_source.partition(" (")
     return [
         ("basis", f"{peak}, {bandwidth} ({sources or 'no source stated'})"),
-        ("", f"{basis.params / 1e9:,.2f} B parameters{active}: {basis.model_source}"),
         ("", f"engine profile {basis.engine_profile}; correction: {basis.correction}"),
+        ("model", f"{basis.params / 1e9:,.2f} B parameters{active}; {origin}"),
+        *([("", where.removesuffix(")"))] if where else []),
     ]
 
 
