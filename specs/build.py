@@ -101,13 +101,14 @@ def _index_row(item: Compiled, offset: int) -> str:
     defaults = dict.fromkeys(key_of(name) for name in item.default_for)
     forms = dict.fromkeys(" ".join(words(spelling)) for spelling in item.spellings)
     memory = item.values.get("mem_bytes")
+    shared = "shared" if "unified_memory" in item.values else ""
     kind = item.values.get("mem_kind")
     cells = (
         item.slug,
         str(offset),
         ",".join(item.missing),
         item.why,
-        "" if memory is None else f"{float(memory.value) / 2**30:.4g}",
+        "" if memory is None else f"{float(memory.value) / 2**30:.4g}{shared}",
         "" if kind is None else str(kind.value),
         "=" + "=".join(keys) + "=",
         "~" + "~".join(defaults) + "~" if defaults else "",

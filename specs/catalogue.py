@@ -14,7 +14,8 @@ and case never matter):
    module, "H200 NVL" must be said), and the answer carries a note that says so;
 3. a name that only leaves out series words ("4090"), then one that also leaves out
    memory size or form factor ("h100 pcie"), then family words ("rtx pro 6000").
-   A stated memory size or kind must be the card's own.
+   A stated memory size or kind must be the card's own; of a device that shares the
+   machine's memory it says how much this machine has.
 
 Words that make another product (Ti, SUPER, D, laptop, Max-Q, Server) are never
 added or dropped. If several accelerators remain, the name is ambiguous.
@@ -75,6 +76,7 @@ class _Row:
     missing: tuple[str, ...]
     why: str
     mem_gib: float | None
+    shares_memory: bool
     mem_kind: str
     forms: tuple[frozenset[str], ...]
 
@@ -121,9 +123,22 @@ def get_accelerator(name: str) -> Accelerator:
     if row.missing:
         raise InvalidInputError(_incomplete(name, row))
     accelerator = _load(row.offset)
-    if not note:
+    if row.shares_memory:
+        accelerator = _with_memory(accelerator, words(name))
+    return replace(accelerator, notes=(*accelerator.notes, note)) if note else accelerator
+
+
+def _with_memory(accelerator: Accelerator, asked: tuple[str, ...]) -> Accelerator:
+    """Give a device that shares its machine's memory the size that its name was given with."""
+    sizes = [int(found[1]) for word in asked if (found := MEMORY_SIZE.fullmatch(word))]
+    if not sizes or f"{sizes[0]}gb" in words(accelerator.name):
         return accelerator
-    return replace(accelerator, notes=(*accelerator.notes, note))
+    return replace(
+        accelerator,
+        mem_bytes=sizes[0] * 2.0**30,
+        notes=(*accelerator.notes, f"memory set to the {sizes[0]} GiB that the name states"),
+        sources={**accelerator.sources, "mem_bytes": "user-gpu-name"},
+    )
 
 
 def resolve_name(name: str) -> str:
@@ -233,7 +248,8 @@ def _row(line: str) -> _Row:
         offset=int(offset),
         missing=tuple(missing.split(",")) if missing else (),
         why=why,
-        mem_gib=float(mem_gib) if mem_gib else None,
+        mem_gib=float(mem_gib.removesuffix("shared")) if mem_gib else None,
+        shares_memory=mem_gib.endswith("shared"),
         mem_kind=mem_kind,
         forms=tuple(frozenset(form.split()) for form in forms.split("|")),
     )
@@ -319,7 +335,12 @@ def _means(
 
 def _has_memory(row: _Row, size_gib: float) -> bool:
     # Drivers report a few percent less than the module holds.
-    return row.mem_gib is not None and abs(row.mem_gib - size_gib) <= 0.03 * size_gib
+    if row.mem_gib is None:
+        return False
+    if row.shares_memory and not any(map(MEMORY_SIZE.fullmatch, row.slug.split("-"))):
+        # Sold with many sizes; the table holds the largest.
+        return 1 <= size_gib <= 1.03 * row.mem_gib
+    return abs(row.mem_gib - size_gib) <= 0.03 * size_gib
 
 
 def _said(word: str, form: frozenset[str], row: _Row) -> bool:

@@ -213,6 +213,31 @@ def test_memory_variants_stay_apart():
     }
 
 
+@pytest.mark.parametrize(
+    ("written", "slug", "gib"),
+    [
+        ("M2 Ultra 76 64GB", "m2-ultra-76", 64),
+        ("Apple M1 Max 32-core GPU 32GB", "m1-max-32", 32),
+        ("Radeon 8060S 64GB", "radeon-8060s", 64),
+    ],
+)
+def test_a_device_that_shares_memory_takes_the_size_in_its_name(written, slug, gib):
+    accelerator = get_accelerator(written)
+    assert accelerator.name == slug
+    assert accelerator.mem_bytes == gib * 2**30
+    assert accelerator.sources["mem_bytes"] == "user-gpu-name"
+    assert any(f"{gib} GiB" in note for note in accelerator.notes)
+
+
+def test_sizes_that_make_another_product_stay_apart_on_shared_memory():
+    assert resolve_name("Jetson AGX Orin 32GB") == "agx-orin-32gb"
+    assert resolve_name("Jetson AGX Orin 64GB") == "agx-orin-64gb"
+    with pytest.raises(UnknownNameError):
+        get_accelerator("Jetson AGX Orin 48GB")
+    with pytest.raises(UnknownNameError):
+        get_accelerator("M2 Ultra 76 512GB")  # no such machine
+
+
 def test_golden_rtx_4090():
     # Ada white paper: 128 SMs, 2520 MHz, 165.2 TFLOPS with fp32 accumulation, 82.6 of fp32,
     # 1008 GB/s, 450 W.
