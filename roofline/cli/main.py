@@ -87,9 +87,11 @@ def _refuse(words: Sequence[str]) -> None:
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     parser.add_argument("command", nargs="?", help="one of those below")
-    asked, _ = parser.parse_known_args(words)
+    asked, unknown = parser.parse_known_args(words)
     if asked.version:
         print(f"roofline {_version()}")
+    elif asked.command is None and unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     elif asked.command is None:
         parser.print_help()
     else:
