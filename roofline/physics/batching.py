@@ -53,25 +53,40 @@ def closed_loop(
 
     Notes
     -----
-    With X requests/s, B sequences decoding and a step of t(B), a token takes
-    ``t(B) + X * tpot * stall`` because X prefills per second interrupt it, so
-    ``tpot = t / (1 - X stall)``. A prompt waits for half a step, then prefills while
-    others decode, and for prompts before it (M/D/1: ``rho / (2 (1 - rho))`` of its own
-    prefill at load ``rho = X stall``). Little's law closes the loop:
-    ``X = running / (ttft + steps * tpot)`` and ``B = X * steps * tpot``. Damped
-    fixed-point iteration.
+    With X requests/s, n running, B of them decoding and a step of t(B), the prefills of
+    the others take a share ``rho = X stall (n - 1) / n`` of the time (a request sees the
+    loop as if it were not in it: Lavenberg and Reiser, J. Appl. Prob. 17, 1980), so
+    ``tpot = t / (1 - rho)``. A prompt waits for half a step of the others, for prompts
+    before it (M/D/1: ``rho / (2 (1 - rho))`` of a stall), then prefills. Little's law
+    closes the loop: ``X (ttft + steps * tpot) = n`` and ``B = X * steps * tpot``. The
+    left side grows with X, so bisection finds it; ``X stall <= 1`` because prefills of
+    one replica run in turn, and what the loop then still holds waits for its first token.
+    Requests that the cache does not admit wait too: their time is in the TTFT.
     """
+    others = (running - 1.0) / running
     slope = (step_high_s - step_low_s) / np.maximum(running - low, 1e-9)
-    decoding = np.array(running, float)
-    rate = running / (prefill_s + steps * step_high_s + running * stall_s)
-    tpot = ttft = np.zeros_like(decoding)
-    for _ in range(iterations):
+    least = np.minimum(low, running)
+
+    def circulate(rate: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """TTFT, TPOT and sequences decoding if requests went round at this rate."""
+        load = np.minimum(rate * stall_s * others, 1.0 - 1e-9)
+        owed = rate * steps / (1.0 - load)
+        between = owed * (step_low_s - low * slope) / np.maximum(1.0 - owed * slope, 1e-12)
+        decoding = np.where(owed * step_high_s >= running, running, between)
+        decoding = np.clip(np.where(owed * step_low_s <= low, low, decoding), least, running)
         step_s = np.maximum(step_low_s + (decoding - low) * slope, 1e-12)
-        load = np.minimum(rate * stall_s, 0.98)
-        tpot = step_s / (1.0 - load)
-        ttft = prefill_s + 0.5 * step_s + stall_s * load / (2.0 * (1.0 - load))
-        target = running / (ttft + steps * tpot)
-        rate = 0.5 * rate + 0.5 * target
-        decoding = np.clip(rate * steps * tpot, np.minimum(low, running), running)
-    ttft = ttft + waiting / rate
+        queue_s = stall_s * load / (2.0 * (1.0 - load))
+        return prefill_s + 0.5 * step_s * others + queue_s, step_s / (1.0 - load), decoding
+
+    slowest = np.zeros_like(running)
+    fastest = np.minimum(1.0 / np.maximum(stall_s, 1e-12), running / prefill_s)
+    for _ in range(iterations):
+        rate = 0.5 * (slowest + fastest)
+        ttft, tpot, _ = circulate(rate)
+        over = rate * (ttft + steps * tpot) > running
+        fastest = np.where(over, rate, fastest)
+        slowest = np.where(over, slowest, rate)
+    rate = fastest
+    _, tpot, decoding = circulate(rate)
+    ttft = np.maximum(running / rate - steps * tpot, prefill_s) + waiting / rate
     return SteadyState(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, decoding=decoding)
