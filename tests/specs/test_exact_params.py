@@ -276,7 +276,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "dbrx": (
         "dbrx",
         {"d_model": 96, "n_heads": 6, "n_layers": 3, "vocab_size": 1031, "max_seq_len": 77,
-         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
          "ffn_config": {"ffn_hidden_size": 52, "moe_num_experts": 5, "moe_top_k": 2}},
     ),
     "gpt_neo": (
