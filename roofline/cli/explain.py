@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from roofline.cli.output import add_json_argument, print_json
+from roofline.cli.output import add_json_argument, print_json, print_text
 from roofline.cli.parser import Parser
 from roofline.cli.scenario import add_scenario_arguments, scenario_of
 from roofline.explain import explain
@@ -27,4 +27,4 @@ def run(args: Namespace) -> None:
         return
     from roofline.report.explanation import explanation_text
 
-    print(explanation_text(explanation, least_share=0.0 if args.all else 0.005))
+    print_text(explanation_text(explanation, least_share=0.0 if args.all else 0.005))

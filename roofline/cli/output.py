@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as JSON, the same way for every command."""
+"""Answers on stdout, the same way for every command."""
 
 from __future__ import annotations
 
@@ -16,4 +16,9 @@ def add_json_argument(parser: Parser) -> None:
 
 def print_json(answer: Any) -> None:
     """Print `answer`; NaN and infinity are no JSON and therefore a bug."""
-    print(json.dumps(answer, indent=2, allow_nan=False, ensure_ascii=False))
+    print(json.dumps(answer, indent=2, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Print `text`; names may come from strangers' files and must not steer a terminal."""
+    print("".join(char if char.isprintable() or char == "\n" else "?" for char in text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from roofline.cli.output import add_json_argument, print_json
+from roofline.cli.output import add_json_argument, print_json, print_text
 from roofline.cli.parser import Parser
 from roofline.cli.scenario import add_scenario_arguments, scenario_of
 from roofline.predict import predict
@@ -26,4 +26,4 @@ def run(args: Namespace) -> None:
         return
     from roofline.report.estimate import estimate_text
 
-    print(estimate_text(estimate))
+    print_text(estimate_text(estimate))

@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 
-from roofline.cli.output import add_json_argument, print_json
+from roofline.cli.output import add_json_argument, print_json, print_text
 from roofline.cli.parser import Parser
 from specs.accelerator import COMPUTE_PRECISIONS, KINDS, Accelerator
 from specs.errors import InvalidInputError
@@ -74,7 +74,7 @@ def _show_accelerator(accelerator: Accelerator, *, as_json: bool) -> None:
     keys = [fact.source for fact in facts] + [key for link in links for key in link["sources"]]
     sources = cited(keys)
     if not as_json:
-        print(accelerator_text(accelerator, facts, joined, sources))
+        print_text(accelerator_text(accelerator, facts, joined, sources))
         return
     print_json(
         {
@@ -113,7 +113,7 @@ def _gpus(args: Namespace) -> None:
         return
     from roofline.report.facts import accelerators_text
 
-    print(accelerators_text(rows))
+    print_text(accelerators_text(rows))
 
 
 def _model(args: Namespace) -> None:
@@ -127,7 +127,7 @@ def _model(args: Namespace) -> None:
         return
     from roofline.report.facts import model_text
 
-    print(model_text(facts))
+    print_text(model_text(facts))
 
 
 def _models(args: Namespace) -> None:
@@ -146,7 +146,7 @@ def _models(args: Namespace) -> None:
         return
     from roofline.report.facts import models_text
 
-    print(models_text(rows))
+    print_text(models_text(rows))
 
 
 def _engines(args: Namespace) -> None:
@@ -158,7 +158,7 @@ def _engines(args: Namespace) -> None:
         return
     from roofline.report.facts import engines_text
 
-    print(engines_text(engines))
+    print_text(engines_text(engines))
 
 
 def _fetch(args: Namespace) -> None:

