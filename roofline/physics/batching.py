@@ -59,9 +59,9 @@ def closed_loop(
     ``tpot = t / (1 - rho)``. A prompt waits for half a step of the others, for prompts
     before it (M/D/1: ``rho / (2 (1 - rho))`` of a stall), then prefills. Little's law
     closes the loop: ``X (ttft + steps * tpot) = n`` and ``B = X * steps * tpot``. The
-    left side grows with X, so bisection finds it; ``X stall <= 1`` because prefills of
-    one replica run in turn, and what the loop then still holds waits for its first token.
-    Requests that the cache does not admit wait too: their time is in the TTFT.
+    left side grows with X, so bisection finds it. The device has one second per second,
+    ``X (stall + steps * t(n) / n) <= 1``; what the loop holds beyond that waits for its
+    first token, as do requests that the cache does not admit.
     """
     others = (running - 1.0) / running
     slope = (step_high_s - step_low_s) / np.maximum(running - low, 1e-9)
@@ -79,14 +79,22 @@ def closed_loop(
         return prefill_s + 0.5 * step_s * others + queue_s, step_s / (1.0 - load), decoding
 
     slowest = np.zeros_like(running)
-    fastest = np.minimum(1.0 / np.maximum(stall_s, 1e-12), running / prefill_s)
+    quickest_s = prefill_s + steps * np.minimum(step_low_s, step_high_s)
+    device_s = stall_s + steps * step_high_s / running
+    fastest = np.minimum(1.0 / np.maximum(device_s, 1e-12), running / quickest_s)
     for _ in range(iterations):
         rate = 0.5 * (slowest + fastest)
         ttft, tpot, _ = circulate(rate)
         over = rate * (ttft + steps * tpot) > running
         fastest = np.where(over, rate, fastest)
         slowest = np.where(over, slowest, rate)
-    rate = fastest
-    _, tpot, decoding = circulate(rate)
-    ttft = np.maximum(running / rate - steps * tpot, prefill_s) + waiting / rate
+    # Where a step grows as fast as the batch, the number decoding jumps at one rate;
+    # Little's law then says how much of the jump is filled.
+    below, above = circulate(slowest), circulate(fastest)
+    inside = slowest * (below[0] + steps * below[1])
+    jump = fastest * (above[0] + steps * above[1]) - inside
+    share = np.clip((running - inside) / np.maximum(jump, 1e-300), 0.0, 1.0)
+    ttft, tpot, decoding = (a + share * (b - a) for a, b in zip(below, above, strict=True))
+    rate = slowest + share * (fastest - slowest)
+    ttft = np.maximum(ttft, running / rate - steps * tpot) + waiting / rate
     return SteadyState(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, decoding=decoding)
