@@ -55,9 +55,13 @@ def gated_delta(cfg: Config, *, stored: str, prefix: str = "linear_attn.") -> Re
 
 
 def kimi_delta(
-    hidden: int, heads: int, width: int, kernel: int, *, full_gate: bool = False
-) -> Recurrent:
-    """Kimi delta attention: the decay per channel comes through a low-rank projection."""
+    hidden: int, heads: int, width: int, kernel: int, *, full_gate: bool = False,
+    full_decay: bool = False,
+) -> Recurrent:  # fmt: skip
+    """Kimi delta attention: decay per channel.
+
+    Output gate and decay come through low-rank projections unless they are full.
+    """
     total = heads * width
     prefix = "self_attn."
 
@@ -73,6 +77,11 @@ def kimi_delta(
         if full_gate
         else (small("g_a_proj"), column("g_b_proj", width, total))
     )
+    decay = (
+        (column("f_proj", hidden, total),)
+        if full_decay
+        else (small("f_a_proj"), column("f_b_proj", width, total))
+    )
     return Recurrent(
         kind="kimi_delta",
         num_heads=heads,
@@ -83,8 +92,7 @@ def kimi_delta(
         conv_kernel=kernel,
         linears=(
             *(column(f"{part}_proj", hidden, total, "qkv") for part in "qkv"),
-            small("f_a_proj"),
-            column("f_b_proj", width, total),
+            *decay,
             column("b_proj", hidden, heads),
             *gate,
             Linear(name=f"{prefix}o_proj", in_features=total, out_features=hidden, shard="row"),

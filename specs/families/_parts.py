@@ -186,9 +186,12 @@ class LatentShape:
 def latent_attention(
     shape: LatentShape, *, bias: bool = False, o_bias: bool | None = None,
     window: int | None = None, sparse: SparseIndex | None = None, prefix: str = "self_attn.",
-    extra_params: int = 0, output_gate: bool = False,
+    extra_params: int = 0, gate_features: int = 0,
 ) -> LatentAttention:  # fmt: skip
-    """Multi-head latent attention with DeepSeek's module names."""
+    """Multi-head latent attention with DeepSeek's module names.
+
+    `gate_features` is the width of a gate on the output, 0 without.
+    """
     head = shape.nope + shape.rope
     made: list[Linear] = []
     norm = shape.kv_rank
@@ -207,9 +210,9 @@ def latent_attention(
     made.append(Linear(name=f"{prefix}kv_b_proj", in_features=shape.kv_rank,
                        out_features=shape.heads * (shape.nope + shape.value),
                        shard="column"))  # fmt: skip
-    if output_gate:
+    if gate_features:
         made.append(Linear(name=f"{prefix}g_proj", in_features=shape.hidden,
-                           out_features=shape.heads * shape.value, shard="column"))  # fmt: skip
+                           out_features=gate_features, shard="column"))  # fmt: skip
     made.append(Linear(name=f"{prefix}o_proj", in_features=shape.heads * shape.value,
                        out_features=shape.hidden, bias=bias if o_bias is None else o_bias,
                        shard="row"))  # fmt: skip

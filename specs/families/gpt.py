@@ -110,6 +110,18 @@ def gptj(cfg: Config) -> Model:
     return assemble(cfg, blocks, norm="layer", head_bias=True)
 
 
+def codegen(cfg: Config) -> Model:
+    """GPT-J with one matrix for query, key and value."""
+    model = gptj(cfg)
+    names = iter(fused_qkv("attn.qkv_proj", "attn.out_proj"))
+    (block,) = model.blocks
+    mixer = block.mixer
+    if isinstance(mixer, Attention):
+        renamed = tuple(replace(x, name=name) for x, name in zip(mixer.linears, names, strict=True))
+        mixer = replace(mixer, linears=renamed)
+    return replace(model, blocks=(replace(block, mixer=mixer),))
+
+
 def gpt_neox(cfg: Config) -> Model:
     """Two norms per layer even where the halves run in parallel."""
     shape = _shape(cfg, ("hidden_size",), ("num_attention_heads",))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kimi Linear and Kimi K3: delta attention beside latent attention without rotation."""
+"""Kimi Linear, Kimi K3 and Ling's hybrids: delta attention beside latent attention."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ def _delta(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
 def _latent(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
     """Latent attention without rotation; K3 gates its output."""
     del style
+    shape = latent_shape(cfg)
+    gated = cfg.flag("mla_use_output_gate", default=False)
     return latent_attention(
-        latent_shape(cfg), window=kind.window, bias=cfg.flag("attention_bias", default=False),
-        output_gate=cfg.flag("mla_use_output_gate", default=False),
+        shape, window=kind.window, bias=cfg.flag("attention_bias", default=False),
+        gate_features=shape.heads * shape.value if gated else 0,
     )  # fmt: skip
 
 
@@ -91,3 +93,45 @@ def _attention_residuals(cfg: Config, model: Model) -> Model:
     )
     cfg.warn("attention residuals (attn_res_block_size): parameters counted, traffic left out")
     return replace(model, blocks=blocks, final_params=model.final_params + 2 * hidden)
+
+
+def _ling_delta(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
+    del style, kind
+    return kimi_delta(
+        cfg.size("hidden_size"),
+        cfg.size("linear_num_heads", "num_attention_heads"),
+        cfg.size("linear_head_dim", "head_dim"),
+        cfg.size("short_conv_kernel_size", default=4),
+        full_gate=True,
+        full_decay=True,
+    )
+
+
+def _ling_latent(cfg: Config, style: Style, kind: LayerKind) -> Mixer:
+    """Latent attention with one gate per head."""
+    del style
+    shape = latent_shape(cfg)
+    return latent_attention(
+        shape, window=kind.window, bias=cfg.flag("attention_bias", default=False),
+        gate_features=shape.heads,
+    )  # fmt: skip
+
+
+def bailing_hybrid(cfg: Config) -> Model:
+    """Ling's hybrid: five delta layers to one of latent attention."""
+    cfg.default(head_dim=128, layer_group_size=6, first_k_dense_replace=2, n_shared_experts=1,
+                num_experts=512, num_experts_per_tok=8, moe_intermediate_size=768)  # fmt: skip
+    step = cfg.size("layer_group_size")
+    if cfg.raw("layer_types") is None:
+        types = [
+            "full_attention" if (i + 1) % step == 0 else "linear_attention"
+            for i in range(cfg.layers())
+        ]
+        cfg.data = {**cfg.data, "layer_types": types}
+    if cfg.raw("q_lora_rank") is not None:
+        raise cfg.error("'q_lora_rank' is not understood in this family")
+    cfg.ignore("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "qk_head_dim",
+               "num_key_value_heads", "linear_conv_kernel_dim", "num_expert_group", "moe_renormalize",
+               "model_max_length")  # fmt: skip
+    mixers = {"linear_attention": _ling_delta, "full_attention": _ling_latent}
+    return decoder(cfg, Style(o_bias=False, mlp_bias=False, mixers=mixers))

@@ -108,6 +108,32 @@ def dbrx(cfg: Config) -> Model:
     return assemble(cfg, (block,), norm="layer_nobias")
 
 
+def baichuan(cfg: Config) -> Model:
+    """Baichuan 1 and 2; the 13B uses ALiBi and states no ``max_position_embeddings``."""
+    cfg.ignore("model_max_length", "z_loss_weight")
+    cfg.default(max_position_embeddings=cfg.raw("model_max_length"))
+    if not cfg.has("max_position_embeddings"):
+        cfg.default(partial_rotary_factor=0)
+    style = Style(
+        qkv_bias=False, o_bias=False, mlp_bias=False,
+        attention_names=fused_qkv("self_attn.W_pack", "self_attn.o_proj"),
+    )  # fmt: skip
+    return decoder(cfg, style)
+
+
+def exaone(cfg: Config) -> Model:
+    """EXAONE 3: Llama under other names."""
+    cfg.default(num_hidden_layers=cfg.raw("num_layers"))
+    place = "attn.attention"
+    style = Style(
+        qkv_bias=False, o_bias=False, mlp_bias=False,
+        attention_names=(f"{place}.q_proj", f"{place}.k_proj", f"{place}.v_proj",
+                         f"{place}.out_proj"),
+        gated_names=("mlp.c_fc_0", "mlp.c_fc_1", "mlp.c_proj"),
+    )  # fmt: skip
+    return decoder(cfg, style)
+
+
 def bailing(cfg: Config) -> Model:
     """Ling and Ring of the Bailing series, first and second generation."""
     cfg.ignore("norm_head", "norm_softmax", "use_rmsnorm", "moe_router_enable_expert_bias",

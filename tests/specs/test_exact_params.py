@@ -299,6 +299,13 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "exaone_moe": ("exaone_moe", {**BASE, **MOE, "num_experts": 6, "num_shared_experts": 2}),
     "hy_v3": ("hy_v3", {**BASE, **MOE, "head_dim": 20, "num_experts": 6}),
+    "codegen": ("codegen", {**GPT, "n_head": 8, "rotary_dim": 8}),
+    "bailing_hybrid": (
+        "bailing_hybrid",
+        {**BASE, **{k: v for k, v in MLA.items() if k != "q_lora_rank"}, **MOE,
+         "num_key_value_heads": 12, "head_dim": 20, "num_hidden_layers": 7, "num_experts": 6,
+         "n_shared_experts": 2, "layer_group_size": 3, "n_group": 1, "topk_group": 1},
+    ),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",
