@@ -149,7 +149,8 @@ def _price_group(
     used = np.unique(device_index[rows])
     first = devices[used[0]]
     model = models[table.text["model"][1][rows[0]]]
-    assert first is not None and model is not None  # others carry a problem already
+    assert first is not None  # rows of unknown names carry a problem already
+    assert model is not None
     try:
         setup, names = _resolve(table, int(rows[0]), model, first)
     except RooflineError as error:
@@ -160,7 +161,7 @@ def _price_group(
         return
     local = np.searchsorted(used, device_index[rows])
     columns = DeviceColumns.of([device or first for device in (devices[u] for u in used)])
-    work = _work(table, rows, columns, local)
+    work = _work(table, rows)
     for start in range(0, rows.size, CHUNK):
         part = slice(start, start + CHUNK)
         case = columns.take(local[part], setup.ranks)
@@ -202,9 +203,7 @@ def _able(
     return rows
 
 
-def _work(
-    table: Scenarios, rows: NDArray[np.intp], columns: DeviceColumns, local: NDArray[np.intp]
-) -> Work:
+def _work(table: Scenarios, rows: NDArray[np.intp]) -> Work:
     numbers = {name: values[rows] for name, values in table.numbers.items()}
     serving = numbers["concurrency"] > 0
     batch = np.where(serving, numbers["concurrency"], np.maximum(numbers["batch"], 1.0))
@@ -334,7 +333,7 @@ def _given(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _is_count(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         return False
-    return bool(math.isfinite(value)) and value >= 1 and value == int(value)
+    return bool(math.isfinite(value) and value >= 1 and value == int(value))
 
 
 def _whole(value: float) -> int:

@@ -199,6 +199,22 @@ def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> Phase
 Columns = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What requests go through; arrays of shape ``(n,)`` and the two phases.
+
+    `decoding` sequences decode at once on a replica; `requests_per_s` is that of the
+    whole deployment in a steady state, 0 where there is none.
+    """
+
+    prefill: PhaseCost
+    step: PhaseCost
+    ttft_s: FloatArray
+    tpot_s: FloatArray
+    decoding: FloatArray
+    requests_per_s: FloatArray
+
+
 def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     """Price every case: times, rates, memory, power, energy, floor and bounds."""
     replicas = float(setup.layout.dp)
@@ -211,17 +227,17 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     if not setup.generates:
         return _assemble(setup, work, devices, memory, _no_decode(prefill, per_replica))
     step = limited(setup.decode(running, work, devices), devices, work.power_limit_w)
-    parts = {
-        "prefill": prefill,
-        "step": step,
-        "ttft_s": prefill.time_s + setup.engine.request_s * work.serving,
-        "tpot_s": step.time_s,
-        "decoding": running,
-        "requests_per_s": np.zeros_like(steps),
-    }
+    course = Course(
+        prefill=prefill,
+        step=step,
+        ttft_s=prefill.time_s + setup.engine.request_s * work.serving,
+        tpot_s=step.time_s,
+        decoding=running,
+        requests_per_s=np.zeros_like(steps),
+    )
     if work.serving.any():
-        _serve(setup, work, devices, parts, running, per_replica - running)
-    return _assemble(setup, work, devices, memory, parts)
+        course = _serve(setup, work, devices, course, running, per_replica - running)
+    return _assemble(setup, work, devices, memory, course)
 
 
 def _memory(
@@ -245,8 +261,11 @@ def _memory(
 def _admitted(
     setup: Setup, work: Work, memory: MemoryUse, per_replica: FloatArray
 ) -> FloatArray:
-    """Sequences that run at once on a replica: all of a static batch; of a concurrency
-    what the cache holds at mean length, at least one."""
+    """Sequences that run at once on a replica.
+
+    All of a static batch; of a concurrency what the cache holds at mean length, at
+    least one.
+    """
     mean_tokens = work.input_tokens + work.output_tokens / 2.0
     each = cache_bytes(
         setup.sizes, mean_tokens, work.input_tokens, block_tokens=setup.engine.kv_block_tokens
@@ -260,29 +279,28 @@ def _admitted(
     return np.where(work.serving, serving, per_replica)
 
 
-def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> dict[str, object]:
+def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> Course:
     zero = np.zeros_like(per_replica)
-    return {
-        "prefill": prefill,
-        "step": prefill.scaled(0.0),
-        "ttft_s": prefill.time_s,
-        "tpot_s": zero,
-        "decoding": per_replica,
-        "requests_per_s": zero,
-    }
+    return Course(
+        prefill=prefill,
+        step=prefill.scaled(0.0),
+        ttft_s=prefill.time_s,
+        tpot_s=zero,
+        decoding=per_replica,
+        requests_per_s=zero,
+    )
 
 
 def _serve(
     setup: Setup,
     work: Work,
     devices: CaseDevices,
-    parts: dict[str, object],
+    course: Course,
     running: FloatArray,
     waiting: FloatArray,
-) -> None:
+) -> Course:
     """Replace the isolated times of serving cases by those of the steady state."""
-    prefill, step = parts["prefill"], parts["step"]
-    assert isinstance(prefill, PhaseCost) and isinstance(step, PhaseCost)
+    prefill, step = course.prefill, course.step
     low = np.maximum(running / 2.0, 1.0)
     step_low = limited(setup.decode(low, work, devices), devices, work.power_limit_w)
     stall_s = prefill.time_s
@@ -300,10 +318,13 @@ def _serve(
         low=low,
     )
     choose = work.serving
-    parts["ttft_s"] = np.where(choose, state.ttft_s, parts["ttft_s"])
-    parts["tpot_s"] = np.where(choose, state.tpot_s, parts["tpot_s"])
-    parts["decoding"] = np.where(choose, state.decoding, parts["decoding"])
-    parts["requests_per_s"] = np.where(choose, state.requests_per_s * setup.layout.dp, 0.0)
+    return replace(
+        course,
+        ttft_s=np.where(choose, state.ttft_s, course.ttft_s),
+        tpot_s=np.where(choose, state.tpot_s, course.tpot_s),
+        decoding=np.where(choose, state.decoding, course.decoding),
+        requests_per_s=np.where(choose, state.requests_per_s * setup.layout.dp, 0.0),
+    )
 
 
 def _floor(setup: Setup, work: Work, devices: CaseDevices) -> tuple[FloatArray, ...]:
@@ -333,16 +354,14 @@ def _assemble(
     work: Work,
     devices: CaseDevices,
     memory: MemoryUse,
-    parts: dict[str, object],
+    course: Course,
 ) -> Columns:
-    prefill, step = parts["prefill"], parts["step"]
-    assert isinstance(prefill, PhaseCost) and isinstance(step, PhaseCost)
-    ttft_s, tpot_s = np.asarray(parts["ttft_s"]), np.asarray(parts["tpot_s"])
-    decoding = np.asarray(parts["decoding"])
+    prefill, step = course.prefill, course.step
+    ttft_s, tpot_s, decoding = course.ttft_s, course.tpot_s, course.decoding
     steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
     e2e_s = ttft_s + steps * tpot_s
     isolated = work.batch / e2e_s
-    requests_per_s = np.where(work.serving, np.asarray(parts["requests_per_s"]), isolated)
+    requests_per_s = np.where(work.serving, course.requests_per_s, isolated)
     requests_per_s = np.where(requests_per_s > 0, requests_per_s, isolated)
     power = _power(setup, work, devices, prefill, step, requests_per_s, decoding)
     floor = _floor(setup, work, devices)
@@ -424,7 +443,8 @@ def prefill_w_above(power_w: FloatArray, idle_w: FloatArray) -> FloatArray:
 def _bound(cost: PhaseCost) -> np.ndarray:
     """Index into `BOUNDS` of what takes most of the time."""
     parts = np.stack([cost.compute_s, cost.memory_s, cost.link_s, cost.overhead_s])
-    return np.argmax(parts, axis=0)
+    longest: np.ndarray = np.argmax(parts, axis=0)
+    return longest
 
 
 def _utilisation(

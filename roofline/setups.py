@@ -205,9 +205,9 @@ def check_formats(accelerator: Accelerator, engine: Engine, names: FormatNames) 
         does not convert.
     """
     plain = get_precision(names.weight) if names.weight else None
-    if plain is not None and plain.plain and not engine.converts_plain:
-        if runs_as(accelerator, plain.compute) != plain.compute:
-            accelerator.peak(plain.compute)
+    checked = plain is not None and plain.plain and not engine.converts_plain
+    if plain and checked and runs_as(accelerator, plain.compute) != plain.compute:
+        accelerator.peak(plain.compute)
     if names.activation:
         compute = get_precision(names.activation).compute
         if compute != "16bit" and runs_as(accelerator, compute) != compute:

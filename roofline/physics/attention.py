@@ -39,7 +39,8 @@ def mean_context_tokens(
     The same number is the mean context of `q` decode steps after `p` tokens, so the
     work of a growing decode is summed exactly.
     """
-    p, q = np.asarray(cached_tokens, float), np.asarray(new_tokens, float)
+    p: FloatArray = np.asarray(cached_tokens, float)
+    q: FloatArray = np.asarray(new_tokens, float)
     if window is None:
         return p + (q + 1.0) / 2.0
     growing = np.clip(window - p, 0.0, q)
@@ -54,7 +55,8 @@ def resident_context_tokens(
 
     ``p + q`` without a window, ``min(p, window - 1) + q`` with one.
     """
-    p, q = np.asarray(cached_tokens, float), np.asarray(new_tokens, float)
+    p: FloatArray = np.asarray(cached_tokens, float)
+    q: FloatArray = np.asarray(new_tokens, float)
     if window is None:
         return p + q
     return np.minimum(p, window - 1.0) + q

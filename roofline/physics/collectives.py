@@ -47,4 +47,6 @@ def collective_time_s(
     Hockney, "The communication challenge for MPP", Parallel Computing 20(3), 1994.
     `latency_s` is that of the whole collective, synchronisation included.
     """
-    return np.asarray(latency_s, float) + np.asarray(sent_bytes, float) / link_bytes_per_s
+    rate = np.asarray(link_bytes_per_s, float)
+    time_s: FloatArray = np.asarray(latency_s, float) + np.asarray(sent_bytes, float) / rate
+    return time_s

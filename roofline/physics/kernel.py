@@ -96,8 +96,8 @@ def tile_inflation(
         area = spread * units * (tile_rows * tile_columns)
         best = area if best is None else np.minimum(best, area)
     assert best is not None  # TILE_SHAPES is not empty
-    ideal_area = rows * columns
-    return 1.0 + weight_frac * (np.maximum(best / ideal_area, 1.0) - 1.0)
+    inflation: FloatArray = np.maximum(best / (rows * columns), 1.0)
+    return 1.0 + weight_frac * (inflation - 1.0)
 
 
 def spilled_bytes(footprint_bytes: ArrayLike, cache_bytes: ArrayLike) -> FloatArray:

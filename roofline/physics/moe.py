@@ -96,4 +96,5 @@ def distinct_experts(
         idle = max(1.0 - topk / num_experts, 0.0)
         return np.where(tokens > 0, num_experts * (1.0 - np.power(idle, tokens)), 0.0)
     table = _distinct_table(num_experts, topk, float(skew))
-    return np.interp(tokens, _GRID_TOKENS, table)
+    awake: FloatArray = np.interp(tokens, _GRID_TOKENS, table)
+    return awake

@@ -44,8 +44,10 @@ from specs.quantisation import storage_precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Degrees of parallelism. A replica has ``tp * pp`` ranks; `dp` replicas share experts
-    when `ep` exceeds `tp`."""
+    """Degrees of parallelism: a replica has ``tp * pp`` ranks.
+
+    `dp` replicas share experts when `ep` exceeds `tp`.
+    """
 
     tp: int = 1
     pp: int = 1

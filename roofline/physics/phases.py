@@ -86,10 +86,7 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
         rows = costs.arithmetic == arithmetic
         compute_j += (count[rows] @ costs.flops[rows]) * energies.flop_j[arithmetic]
     other_j = moved * energies.byte_j + sent * energies.link_byte_j
-    if engine.overlaps:
-        times = _overlapped(costs)
-    else:
-        times = _in_turn(costs, step, engine)
+    times = _overlapped(costs) if engine.overlaps else _in_turn(costs, step, engine)
     compute_s, memory_s, link_s, overhead_s = times
     time_s = compute_s + memory_s + link_s + overhead_s
     return PhaseCost(

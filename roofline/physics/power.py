@@ -65,12 +65,13 @@ def capped_slowdown(
     total_s = compute_s + other_s
     room_j = (np.asarray(default_cap_w, float) - idle_w) * total_s
     scale = np.minimum(1.0, room_j / np.maximum(compute_j + other_j, 1e-30))
-    compute_j, other_j = compute_j * scale, other_j * scale
-    limit_w = np.asarray(limit_w, float)
+    arithmetic_j: FloatArray = compute_j * scale
+    traffic_j: FloatArray = other_j * scale
+    limit_w, floor_w = np.asarray(limit_w, float), np.asarray(idle_w, float)
 
     def demand_w(clock: FloatArray) -> FloatArray:
         time_s = compute_s / clock + other_s
-        result: FloatArray = idle_w + (compute_j * clock**2 + other_j) / time_s
+        result: FloatArray = floor_w + (arithmetic_j * clock**2 + traffic_j) / time_s
         return result
 
     low = np.full(np.broadcast_shapes(total_s.shape, limit_w.shape), 0.2)

@@ -141,6 +141,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
     flops, moved, sent, compute_s, memory_s, link_s, floor_s = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
+    specials: tuple[AttentionOperator | RecurrentOperator, ...]
     specials = (*plan.attention, *plan.recurrent)
     return OperatorCosts(
         names=(*(op.name for op in plan.operators), *(op.name for op in specials)),
