@@ -240,9 +240,7 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     return _assemble(setup, work, devices, memory, course)
 
 
-def _memory(
-    setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray
-) -> MemoryUse:
+def _memory(setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray) -> MemoryUse:
     prompt_tokens = per_replica * work.new_tokens
     chunk = setup.engine.prefill_chunk_tokens
     decoder_only = setup.encoder is None
@@ -258,9 +256,7 @@ def _memory(
     )
 
 
-def _admitted(
-    setup: Setup, work: Work, memory: MemoryUse, per_replica: FloatArray
-) -> FloatArray:
+def _admitted(setup: Setup, work: Work, memory: MemoryUse, per_replica: FloatArray) -> FloatArray:
     """Sequences that run at once on a replica.
 
     All of a static batch; of a concurrency what the cache holds at mean length, at

@@ -173,9 +173,7 @@ def _numbers(name: str, value: Any, default: float, size: int) -> NDArray[np.flo
     return np.broadcast_to(array, (size,)).astype(float)
 
 
-def _check_sizes(
-    numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[np.object_]
-) -> None:
+def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[np.object_]) -> None:
     """Note the first thing that is wrong with the sizes of each scenario."""
 
     def note(bad: NDArray[np.bool_], message: str, values: NDArray[np.float64]) -> None:

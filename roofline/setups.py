@@ -66,9 +66,7 @@ def _word(what: str, value: Any) -> str:
     return value.strip()
 
 
-def layout_of(
-    engine: Engine, *, num_gpus: int, tp: int, pp: int, ep: int, dp: int
-) -> Layout:
+def layout_of(engine: Engine, *, num_gpus: int, tp: int, pp: int, ep: int, dp: int) -> Layout:
     """Fill in the degrees that are 0, and check that they agree.
 
     GPUs that nothing else claims go to TP, or to PP in engines that split by layers.

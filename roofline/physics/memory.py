@@ -85,9 +85,7 @@ def _block_bytes(block: Block, layout: Layout, formats: Formats) -> float:
 
 def _outer_bytes(model: Model, layout: Layout, formats: Formats) -> float:
     """Embedding and head on one rank; with pipeline stages the larger of the two."""
-    top = Linear(
-        name="embed_tokens", in_features=model.vocab_size, out_features=model.hidden_size
-    )
+    top = Linear(name="embed_tokens", in_features=model.vocab_size, out_features=model.hidden_size)
     embedding = model.embedding_params * formats.storage("top", top).bytes_per_element
     embedding /= layout.tp
     head = 0.0

@@ -438,9 +438,7 @@ class PlanBuilder:
         held = -(-ffn.num_experts // layout.ep)
         self.projections([ffn.router], count=count)
         self.projections(ffn.latent, count=count)
-        self.elementwise(
-            f"{label}route", 2.0 * ffn.num_experts * 4.0, count=count, launches=2.0
-        )
+        self.elementwise(f"{label}route", 2.0 * ffn.num_experts * 4.0, count=count, launches=2.0)
         width = max((linear.in_features for linear in ffn.expert.linears[:1]), default=hidden)
         self.elementwise(f"{label}permute", 2.0 * width * b, count=count, driver=ROUTED)
         self.projections(
@@ -493,9 +491,7 @@ class PlanBuilder:
     def embedding(self) -> None:
         """Look-up of one row per token; with TP each rank holds part of the rows."""
         width = self.model.hidden_size * self.formats.plain_bytes
-        self.elementwise(
-            "embedding", 2.0 * width, count=1.0, kind="embedding", always_spills=True
-        )
+        self.elementwise("embedding", 2.0 * width, count=1.0, kind="embedding", always_spills=True)
         self.all_reduce("embedding_all_reduce", self.model.hidden_size, count=1.0)
 
     def head(self) -> None:
@@ -505,9 +501,7 @@ class PlanBuilder:
         tp, vocab = self.layout.tp, self.model.vocab_size
         b = self.formats.plain_bytes
         hidden = float(self.model.hidden_size)
-        self.elementwise(
-            "final_norm", 4.0 * hidden * b, count=1.0, kind="norm", driver=SEQUENCES
-        )
+        self.elementwise("final_norm", 4.0 * hidden * b, count=1.0, kind="norm", driver=SEQUENCES)
         self.projections([self.model.lm_head], count=1.0, place="top", driver=SEQUENCES)
         if tp > 1:
             self.operators.append(
@@ -521,8 +515,13 @@ class PlanBuilder:
                 )
             )
         self.elementwise(
-            "sampling", 4.0 * vocab * 2.0, count=1.0, kind="sampling", driver=SEQUENCES,
-            flops=4.0 * vocab, launches=3.0,
+            "sampling",
+            4.0 * vocab * 2.0,
+            count=1.0,
+            kind="sampling",
+            driver=SEQUENCES,
+            flops=4.0 * vocab,
+            launches=3.0,
         )
 
     def stages(self) -> None:

@@ -166,9 +166,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
     )
 
 
-_Columns = tuple[
-    FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray
-]
+_Columns = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
 
 
 def _linear_rows(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> _Columns:
@@ -255,9 +253,7 @@ def _link_rows(
     return link_s, floor_s
 
 
-def _attention_row(
-    op: AttentionOperator, step: Pass, rates: Rates, engine: Engine
-) -> _Columns:
+def _attention_row(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Columns:
     """Softmax attention: pairs of queries and keys, and the cache read once."""
     context, resident, whole = _contexts(op, step)
     queries = step.tokens
@@ -299,9 +295,7 @@ def _contexts(op: AttentionOperator, step: Pass) -> tuple[FloatArray, FloatArray
     return context, resident, whole
 
 
-def _recurrent_row(
-    op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine
-) -> _Columns:
+def _recurrent_row(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine) -> _Columns:
     """A state read and written once per sequence, and its update."""
     queries = step.tokens
     sequences = queries / step.new_tokens
