@@ -131,7 +131,7 @@ def bailing_hybrid(cfg: Config) -> Model:
     if cfg.raw("q_lora_rank") is not None:
         raise cfg.error("'q_lora_rank' is not understood in this family")
     cfg.ignore("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "qk_head_dim",
-               "num_key_value_heads", "linear_conv_kernel_dim", "num_expert_group", "moe_renormalize",
-               "model_max_length")  # fmt: skip
+               "num_key_value_heads", "linear_conv_kernel_dim", "num_expert_group",
+               "moe_renormalize", "model_max_length")  # fmt: skip
     mixers = {"linear_attention": _ling_delta, "full_attention": _ling_latent}
     return decoder(cfg, Style(o_bias=False, mlp_bias=False, mixers=mixers))
