@@ -81,6 +81,7 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     priced = predict_table(asked, errors="column")
     result = table.copy()
     result["reason"] = scenarios["reason"]
+    result["profile"] = scenarios["engine"]
     result.loc[able, "reason"] = [_short(text) for text in priced["error"]]
     for name in _PRICED:
         result[f"p_{name}"] = np.nan
@@ -91,14 +92,19 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(message: str) -> str:
-    """First words of an error: what kind of thing could not be expressed."""
+    """What kind of thing could not be expressed, without its particulars."""
     for mark, reason in (
+        ("is not shipped", "model unknown"),
         ("no model", "model unknown"),
-        ("model", "model unknown"),
-        ("tp ", "parallelism that the model's shapes do not allow"),
-        ("ep ", "parallelism that the model's shapes do not allow"),
+        ("weight file", "model unknown"),
+        ("no file", "model unknown"),
+        ("no accelerator is called", "device unknown"),
+        ("may mean", "device named ambiguously"),
+        ("lacks", "device facts incomplete"),
+        ("does not divide", "parallelism that the model's shapes do not allow"),
+        ("matrix arithmetic", "precision that the device lacks"),
     ):
-        if message.startswith(mark):
+        if mark in message:
             return reason
     return message.split(";")[0][:90]
 
