@@ -6,20 +6,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from roofline.devices import runs_as
+from roofline.devices import idle_w, runs_as
 from roofline.pricing import Setup
 from roofline.setups import FormatNames
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
-from specs.units import format_bytes
+from specs.units import format_bytes, format_power
 
 
 def caveats_of(
-    setup: Setup, device: Accelerator, names: FormatNames, row: Mapping[str, Any]
+    setup: Setup,
+    device: Accelerator,
+    names: FormatNames,
+    row: Mapping[str, Any],
+    *,
+    tokens: int,
+    power_limit_w: float,
 ) -> tuple[str, ...]:
-    """All warnings of one prediction, the gravest first."""
+    """All warnings of one prediction, the gravest first.
+
+    `tokens` are input and output of a request, `power_limit_w` the limit asked for.
+    """
     found = [
         *_memory(setup, row),
+        *_context(setup, tokens),
+        *_power_limit(device, power_limit_w),
         *_arithmetic(setup, device),
         *_dtype(setup, names),
         *_links(setup, device),
@@ -53,6 +64,32 @@ def _memory(setup: Setup, row: Mapping[str, Any]) -> list[str]:
         f"{format_bytes(capacity)} ({format_bytes(over)} too much); times are what it would take "
         f"if it did. About {needed} such GPUs per replica, or narrower weights, would hold it."
     ]
+
+
+def _context(setup: Setup, tokens: int) -> list[str]:
+    """More positions than the model has; an encoder has a length of its own."""
+    model = setup.model
+    if not model.max_position or tokens <= model.max_position or (model.encoder and model.blocks):
+        return []
+    return [
+        f"{tokens:,} tokens per request exceed the {model.max_position:,} positions of "
+        f"{model.name}; engines refuse them unless told to extend the context."
+    ]
+
+
+def _power_limit(device: Accelerator, limit_w: float) -> list[str]:
+    """A limit that does nothing, or that no clock can keep."""
+    if limit_w > device.tdp_w:
+        return [
+            f"a limit of {format_power(limit_w)} is above the default of "
+            f"{format_power(device.tdp_w)} and changes nothing."
+        ]
+    if limit_w <= (idle := idle_w(device)):
+        return [
+            f"a limit of {format_power(limit_w)} is not above the idle power of "
+            f"{format_power(idle)}: no clock keeps it; times are those of a fifth of the clock."
+        ]
+    return []
 
 
 def _arithmetic(setup: Setup, device: Accelerator) -> list[str]:

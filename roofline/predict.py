@@ -379,7 +379,14 @@ def _estimate(case: _Case, row: Mapping[str, Any]) -> Estimate:
             prefill=BOUNDS[int(row["bound_prefill"])], decode=BOUNDS[int(row["bound_decode"])]
         ),
         basis=_basis(case, row),
-        warnings=caveats_of(setup, case.device, case.names, row),
+        warnings=caveats_of(
+            setup,
+            case.device,
+            case.names,
+            row,
+            tokens=case.input_len + case.output_len * setup.generates,
+            power_limit_w=case.power_limit_w,
+        ),
         check_command=_check_command(case),
     )
 
