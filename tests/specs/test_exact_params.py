@@ -306,6 +306,9 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
          "num_key_value_heads": 12, "head_dim": 20, "num_hidden_layers": 7, "num_experts": 6,
          "n_shared_experts": 2, "layer_group_size": 3, "n_group": 1, "topk_group": 1},
     ),
+    "mllama_text_model": (
+        "mllama_text_model", {**BASE, "pad_token_id": 0, "cross_attention_layers": [1, 3]},
+    ),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",
@@ -593,6 +596,7 @@ def build(config: Any) -> Any:
 HEADLESS = {
     "step3p5": "step3p7.modeling_step3p7:Step3p7TextModel",
     "mistral4": "mistral4.modeling_mistral4:Mistral4Model",
+    "mllama_text_model": "mllama.modeling_mllama:MllamaTextModel",
     "qwen2_5_vl_text": "qwen2_5_vl.modeling_qwen2_5_vl:Qwen2_5_VLTextModel",
     "qwen3_vl_text": "qwen3_vl.modeling_qwen3_vl:Qwen3VLTextModel",
     "qwen3_vl_moe_text": "qwen3_vl_moe.modeling_qwen3_vl_moe:Qwen3VLMoeTextModel",
