@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scoreboard as a page: coverage, errors by group, what lies below the floor and why.
 
-    python -m benchmarks.card --measurements FILE.parquet --out benchmarks/SCOREBOARD.md
+python -m benchmarks.card --measurements FILE.parquet --out benchmarks/SCOREBOARD.md
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def _worst(result: pd.DataFrame, metric: str, least: int = 20) -> list[str]:
     table = groups.agg(n=("error", "size"), median=("error", "median"), log=("log", "median"))
     table = table[table["n"] >= least].sort_values("median", ascending=False).head(10)
     lines = ["| source | engine | mode | n | median % | log ratio |", "|---|---|---|--:|--:|--:|"]
-    for (source, engine, mode), row in table.iterrows():
+    for row in table.reset_index().to_dict("records"):
         lines.append(
-            f"| {source} | {engine} | {mode} | {int(row['n']):,} | {row['median']:,.1f} | "
+            f"| {row['source']} | {row['engine']} | {row['mode']} | {int(row['n']):,} | {row['median']:,.1f} | "
             f"{row['log']:+.2f} |"
         )
     return lines
@@ -125,11 +125,15 @@ def _floor_section(result: pd.DataFrame) -> list[str]:
         "|---|---|--:|--:|---|",
     ]
     if len(found):
-        found = found.assign(reason=[explanation(row) or "NOT EXPLAINED" for _, row in found.iterrows()])
+        found = found.assign(
+            reason=[explanation(row) or "NOT EXPLAINED" for _, row in found.iterrows()]
+        )
         for (source, metric, reason), part in found.groupby(["source", "metric", "reason"]):
             worst = part["floor_over_measured"].max()
             lines.append(f"| {source} | {metric} | {len(part)} | {worst:,.2f} | {reason} |")
-    checked = sum(int((result[f"measured_{m}"].notna() & (result.reason == "")).sum()) for m in FLOORS)
+    checked = sum(
+        int((result[f"measured_{m}"].notna() & (result.reason == "")).sum()) for m in FLOORS
+    )
     lines += ["", f"{len(found)} of {checked:,} measured times."]
     return lines
 
@@ -155,7 +159,9 @@ def page(result: pd.DataFrame, digest: str) -> str:
     lines += _table(summary(result, ["device", "mode"])[_overall(result) :], 20)
     profile = result["profile"]
     lines += ["", "## By engine profile and mode", ""]
-    lines += _table(summary(result.assign(profile=profile), ["profile", "mode"])[_overall(result) :], 20)
+    lines += _table(
+        summary(result.assign(profile=profile), ["profile", "mode"])[_overall(result) :], 20
+    )
     lines += ["", *_floor_section(result), "", "## Furthest off", ""]
     for metric in METRICS:
         lines += [f"### {metric}", "", *_worst(result, metric), ""]

@@ -219,5 +219,5 @@ def _degrees(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
 
 def scenarios_of(table: pd.DataFrame) -> pd.DataFrame:
     """All rows as scenarios, in order, one ``reason`` each (empty where expressed)."""
-    rows = table.astype(object).to_dict("records")
+    rows: list[dict[Any, Any]] = table.astype(object).to_dict("records")
     return pd.DataFrame([scenario_of(row) for row in rows], index=table.index)

@@ -77,6 +77,7 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     scenarios = scenarios_of(table)
     able = scenarios["reason"] == ""
+    scenarios = scenarios.reindex(columns=[*scenarios.columns, *_missing(scenarios)])
     asked = {name: scenarios.loc[able, name].to_numpy() for name in _PREDICTOR}
     priced = predict_table(asked, errors="column")
     result = table.copy()
@@ -89,6 +90,12 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     _from_zero(result, scenarios, able)
     _pair(result, scenarios)
     return result
+
+
+def _missing(scenarios: pd.DataFrame) -> list[str]:
+    """Columns that no row could fill, because none could be expressed."""
+    wanted = (*_PREDICTOR, "context_from_zero", "prompt_known")
+    return [name for name in wanted if name not in scenarios.columns]
 
 
 def _short(message: str) -> str:
@@ -111,7 +118,7 @@ def _short(message: str) -> str:
 
 def _from_zero(result: pd.DataFrame, scenarios: pd.DataFrame, able: pd.Series) -> None:
     """Rows whose decode was timed from an empty cache: price that decode by itself."""
-    rows = able & (scenarios["context_from_zero"] == True)  # noqa: E712
+    rows = able & (scenarios["context_from_zero"] == True)  # noqa: E712 - NaN elsewhere
     if not rows.any():
         return
     asked = {name: scenarios.loc[rows, name].to_numpy() for name in _PREDICTOR}
@@ -129,7 +136,7 @@ def _positive(column: pd.Series) -> pd.Series:
 
 def _pair(result: pd.DataFrame, scenarios: pd.DataFrame) -> None:
     """Pick the predicted figure that answers each measured one."""
-    known = scenarios["prompt_known"].fillna(False).astype(bool)
+    known = scenarios["prompt_known"] == True  # noqa: E712 - NaN where not expressed
     for name in LATENCIES:
         measured = _positive(result[name])
         result[f"measured_{name}"] = measured if name == "tpot_s" else measured.where(known)

@@ -15,7 +15,7 @@ from roofline.caveats import caveats_of
 from roofline.devices import DeviceColumns
 from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
 from roofline.physics.plan import ARITHMETIC
-from roofline.pricing import BOUNDS, Setup, Work, price
+from roofline.pricing import BOUNDS, PRICED, Setup, Work, price
 from roofline.scenarios import Scenarios, group_keys, read_scenarios
 from roofline.setups import (
     FormatNames,
@@ -111,8 +111,11 @@ class _Outcome:
             self.values[name][rows] = values
 
     def columns(self, with_errors: bool) -> dict[str, Any]:
-        """All columns, and ``error`` where asked for."""
+        """All columns, and ``error`` where asked for; empty ones where nothing was priced."""
         result: dict[str, Any] = dict(self.values)
+        for name in PRICED if not result else ():
+            dtype = bool if name == "fits" else float
+            result[name] = np.full(self.size, False if name == "fits" else np.nan, dtype=dtype)
         if with_errors:
             result["error"] = self.problems
         return result

@@ -30,6 +30,43 @@ from specs.model import Model
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 
+PRICED = (
+    "ttft_s",
+    "tpot_s",
+    "e2e_s",
+    "requests_per_s",
+    "running_batch",
+    "prefill_tok_per_s",
+    "decode_tok_per_s",
+    "output_tok_per_s",
+    "total_tok_per_s",
+    "floor_ttft_s",
+    "floor_tpot_s",
+    "floor_e2e_s",
+    "power_prefill_w",
+    "power_decode_w",
+    "power_mean_w",
+    "energy_per_output_token_j",
+    "energy_per_total_token_j",
+    "weights_bytes",
+    "kv_bytes",
+    "activation_bytes",
+    "runtime_bytes",
+    "total_bytes",
+    "capacity_bytes",
+    "fits",
+    "max_batch",
+    "kv_capacity_tokens",
+    "bound_prefill",
+    "bound_decode",
+    "arithmetic",
+    "peak_flops_per_s",
+    "mem_bytes_per_s",
+    "mfu",
+    "mbu",
+)
+"""Columns that `price` returns."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
