@@ -92,6 +92,8 @@ class Style:
         Whether the head is the embedding where the config is silent.
     defaults : Mapping
         What the family's configuration class fills in.
+    ignored : tuple of str
+        Fields that the family's configs carry and its code does not use.
     """
 
     mixers: Mapping[str, Callable[[Config, Style, LayerKind], Mixer]] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Style:
     plain_names: tuple[str, str] = ("mlp.up_proj", "mlp.down_proj")
     experts: ExpertStyle = field(default_factory=ExpertStyle)
     defaults: Mapping[str, object] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 def on(cfg: Config, flag: Flag) -> bool:
@@ -240,6 +243,7 @@ def prediction_layers(cfg: Config, style: Style, kinds: list[LayerKind]) -> tupl
 def decoder(cfg: Config, style: Style) -> Model:
     """A decoder in this style."""
     cfg.default(**style.defaults)
+    cfg.ignore(*style.ignored)
     kinds = layer_kinds(cfg, style)
     return assemble(
         cfg,

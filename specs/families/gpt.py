@@ -106,6 +106,7 @@ def gptj(cfg: Config) -> Model:
         activation=cfg.text("activation_function"),
     )
     _positions(cfg)
+    cfg.ignore("rotary")
     blocks = (layer.block(cfg.layers("n_layer", "num_hidden_layers")),)
     return assemble(cfg, blocks, norm="layer", head_bias=True)
 
@@ -189,7 +190,8 @@ def gpt_bigcode(cfg: Config) -> Model:
     kv_heads = 1 if cfg.flag("multi_query", default=True) else 0
     cfg.ignore("num_key_value_heads", "attention_softmax_in_fp32",
                "scale_attention_softmax_in_fp32", "inference_runner",
-               "validate_runner_input", "pre_allocate_kv_cache")  # fmt: skip
+               "validate_runner_input", "pre_allocate_kv_cache", "max_batch_size",
+               "max_sequence_length")  # fmt: skip
     shape = _shape(cfg, _GPT_HIDDEN, _GPT_HEADS, kv_heads)
     layer = Plain(
         shape=shape,

@@ -16,6 +16,7 @@ mistral = styled(qkv_bias=False, o_bias=False, mlp_bias=False)
 mimo = styled(o_bias=False, window="qwen", defaults={"attention_bias": True})
 
 phi3 = styled(
+    ignored=("full_attn_mod", "interpolate_factor", "lm_head_bias"),
     qkv_bias=False, o_bias=False, attention_names=FUSED_QKV, gated_names=FUSED_GATED
 )  # fmt: skip
 
@@ -39,6 +40,7 @@ exaone4 = styled(
 seed_oss = styled(o_bias="attention_out_bias", defaults={"attention_bias": True, "head_dim": 128})
 
 apertus = styled(
+    ignored=("post_norm", "qk_norm"),
     gated=False, mlp_bias=False, qk_norm="head", mlp_extra=2, defaults={"hidden_act": "xielu"}
 )
 

@@ -38,10 +38,15 @@ def hunyuan_moe(cfg: Config) -> Model:
             if any(entry != value[0] for entry in value):
                 raise cfg.error(f"{key!r} differs between layers, which is not understood")
             fixed[key] = value[0]
-    cfg.data = fixed
+    if cfg.flag("use_mla", default=False):
+        raise cfg.error("'use_mla' is not understood in this family")
+    latent = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    cfg.data = {key: value for key, value in fixed.items() if key not in latent}
     cfg.default(num_shared_expert=1)
     cfg.ignore("use_mixed_mlp_moe", "use_qk_norm", "use_cla", "cla_share_factor", "norm_type",
-               "moe_layer_num_skipped", "num_local_experts")  # fmt: skip
+               "moe_layer_num_skipped", "num_local_experts", "moe_drop_tokens",
+               "moe_random_routing_dropped_token", "position_embedding_xdrope", "unpad_fn",
+               "pool_type", "anyres_pooling_size", "im_newline_id")  # fmt: skip
     if cfg.raw("use_cla"):
         cfg.warn("use_cla (KV shared between layers) is not understood: KV cache overstated")
     return decoder(cfg, _HUNYUAN)
@@ -57,6 +62,8 @@ def ernie_moe(cfg: Config) -> Model:
     """Ernie 4.5 states its sparse layers by first, last and step."""
     cfg.default(moe_layer_start_index=1, moe_layer_end_index=-1, moe_layer_interval=1,
                 moe_num_experts=64, moe_k=6, moe_num_shared_experts=2)  # fmt: skip
+    cfg.ignore("moe_capacity", "moe_gate", "moe_use_aux_free", "rope_is_neox_style",
+               "moe_gate_act", "moe_multimodal_dispatch_use_allgather")  # fmt: skip
     layers = cfg.layers()
     first = cfg.size("moe_layer_start_index", minimum=0)
     last = cfg.size("moe_layer_end_index", minimum=-1)

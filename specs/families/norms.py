@@ -35,6 +35,11 @@ cohere = styled(
 )  # fmt: skip
 
 cohere2 = styled(
+    ignored=(
+        "cache_implementation", "order_of_interleaved_layers", "position_embedding_type",
+        "rotary_pct", "use_embedding_sharing", "use_gated_activation", "use_parallel_block",
+        "use_parallel_embedding",
+    ),
     parallel=True, norm="layer_nobias", tied=True, mlp_bias=False, window="pattern",
     defaults={"sliding_window": 4096, "sliding_window_pattern": 4},
 )  # fmt: skip
@@ -51,12 +56,14 @@ olmo3 = styled(
 olmoe = styled(qk_norm="full", mlp_bias=False)
 
 stablelm = styled(
+    ignored=("rotary_scaling_factor",),
     qkv_bias="use_qkv_bias", o_bias=False, mlp_bias=False, norm="layer",
     parallel="use_parallel_residual", qk_norm="heads", qk_norm_flag="qk_layernorm",
     qk_norm_kind="layer_nobias", rotary_frac=0.25,
 )  # fmt: skip
 
 starcoder2 = styled(
+    ignored=("mixed_precision", "norm_type", "mlp_type", "activation_function"),
     qkv_bias="use_bias", o_bias="use_bias", mlp_bias="use_bias", gated=False, norm="layer",
     tied=True, plain_names=("mlp.c_fc", "mlp.c_proj"),
     defaults={"use_bias": True, "hidden_act": "gelu_pytorch_tanh"},

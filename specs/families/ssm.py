@@ -18,7 +18,8 @@ def mamba(cfg: Config) -> Model:
     cfg.default(hidden_size=hidden, state_size=16, expand=2, conv_kernel=4, num_hidden_layers=32)
     inner = cfg.size("intermediate_size", default=int(cfg.number("expand") * hidden))
     cfg.ignore("layer_types", "expand", "use_mambapy", "use_associative_scan", "d_inner",
-               "use_falcon_mambapy", "hidden_act")  # fmt: skip
+               "use_falcon_mambapy", "hidden_act", "fused_add_norm", "rms_norm",
+               "pad_vocab_size_multiple", "d_model", "mixer_rms_eps")  # fmt: skip
     shape = Mamba1Shape(
         hidden=hidden,
         inner=inner,
@@ -45,7 +46,7 @@ def mamba_2(cfg: Config) -> Model:
                 conv_kernel=4, chunk_size=256, num_hidden_layers=64)  # fmt: skip
     hidden = cfg.size("hidden_size")
     cfg.ignore("layer_types", "expand", "intermediate_size", "time_step_rank",
-               "hidden_act")  # fmt: skip
+               "hidden_act", "norm_before_gate", "rms_norm", "fused_add_norm")  # fmt: skip
     shape = Mamba2Shape(
         hidden=hidden,
         heads=cfg.size("num_heads"),
@@ -77,7 +78,8 @@ def jamba(cfg: Config) -> Model:
     period, offset = cfg.size("attn_layer_period"), cfg.size("attn_layer_offset", minimum=0)
     every, first = cfg.size("expert_layer_period"), cfg.size("expert_layer_offset", minimum=0)
     cfg.ignore("layer_types", "layers_block_type", "use_mamba_kernels", "use_mambapy",
-               "use_associative_scan")  # fmt: skip
+               "use_associative_scan", "mamba_inner_layernorms",
+               "calc_logits_for_entire_prompt")  # fmt: skip
     experts = num_experts(cfg) > 1
 
     def build(kind: tuple[bool, bool]) -> Block:
