@@ -173,6 +173,4 @@ def model_from_config(config: Mapping[str, Any], *, name: str, source: str) -> M
         more = f" and {len(unread) - 20} more" if len(unread) > 20 else ""
         warnings.append(f"fields not understood and left out of account: {shown_keys}{more}")
     quantisation, notes = _quantisation(outer, data, name)
-    return replace(
-        model, source=source, quantisation=quantisation, warnings=(*warnings, *notes)
-    )
+    return replace(model, source=source, quantisation=quantisation, warnings=(*warnings, *notes))

@@ -41,7 +41,11 @@ seed_oss = styled(o_bias="attention_out_bias", defaults={"attention_bias": True,
 
 apertus = styled(
     ignored=("post_norm", "qk_norm"),
-    gated=False, mlp_bias=False, qk_norm="head", mlp_extra=2, defaults={"hidden_act": "xielu"}
+    gated=False,
+    mlp_bias=False,
+    qk_norm="head",
+    mlp_extra=2,
+    defaults={"hidden_act": "xielu"},
 )
 
 arcee = styled(gated=False, defaults={"hidden_act": "relu2"})

@@ -172,8 +172,7 @@ def afmoe(cfg: Config) -> Model:
     }
     if cfg.raw("layer_types") is None:
         added["layer_types"] = [
-            "full_attention" if (i + 1) % step == 0 else "sliding_attention"
-            for i in range(layers)
+            "full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(layers)
         ]
     cfg.data = {**cfg.data, **added}
     cfg.ignore("route_scale", "mup_enabled", "route_norm", "load_balance_coeff", "score_func",
