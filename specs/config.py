@@ -113,6 +113,10 @@ def _type(value: object, name: str) -> str:
 _STORAGE_KEYS = ("quantization_config", "hf_quant_config", "compression_config", "quantization")
 
 
+def _is_quantised(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    return any(place.get(key) for place in (config, text) for key in _STORAGE_KEYS)
+
+
 def _quantisation(
     config: Mapping[str, Any], text: Mapping[str, Any], name: str
 ) -> tuple[Quantisation | None, tuple[str, ...]]:
@@ -120,10 +124,9 @@ def _quantisation(
 
     The reader of storage formats is imported only where there is something to read.
     """
-    if not any(place.get(key) for place in (config, text) for key in _STORAGE_KEYS):
-        suspicious = any(mark in name.lower() for mark in ("fp8", "fp4", "awq", "gptq", "4bit"))
-        if not suspicious:
-            return None, ()
+    suspicious = any(mark in name.lower() for mark in ("fp8", "fp4", "awq", "gptq", "4bit"))
+    if not suspicious and not _is_quantised(config, text):
+        return None, ()
     reader = import_module("specs.quantisation")
     found: Quantisation | None = reader.quantisation_from_config(config)
     return found, tuple(reader.quantisation_warnings(config, name))
@@ -160,7 +163,7 @@ def model_from_config(config: Mapping[str, Any], *, name: str, source: str) -> M
     """
     outer = _checked(config, name)
     data, model_type = _text_part(outer, name)
-    cfg = Config(data, model_type=model_type, name=name)
+    cfg = Config(data, model_type=model_type, name=name, quantised=_is_quantised(outer, data))
     model = _index.build(cfg)
     unread = sorted(
         key

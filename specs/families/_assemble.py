@@ -16,9 +16,16 @@ _DTYPES = {
 
 
 def read_dtype(cfg: Config) -> str:
-    """The plain dtype of the checkpoint, with a warning where none is stated."""
+    """The plain dtype of the checkpoint, with a warning where none is stated.
+
+    A silent config means fp32, except beside quantised weights: their scales and what is
+    left unquantised run in 16 bits.
+    """
     value = cfg.raw("torch_dtype", "dtype")
     if value is None or value == "auto":
+        if cfg.quantised:
+            cfg.warn("the config states no torch_dtype; bf16 assumed for what is not quantised")
+            return "bf16"
         cfg.warn("the config states no torch_dtype; fp32 assumed, as transformers does")
         return "fp32"
     name = value.removeprefix("torch.") if isinstance(value, str) else value

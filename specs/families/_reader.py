@@ -49,6 +49,8 @@ class Config:
         Repository id or path, for messages.
     defaults : Mapping
         Values of absent keys: what the family's own configuration class fills in.
+    quantised : bool
+        Whether the checkpoint stores quantised weights.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Config:
         model_type: str,
         name: str,
         defaults: Mapping[str, Any] | None = None,
+        quantised: bool = False,
     ) -> None:
         self.data = data
         self.model_type = model_type
         self.name = name
         self.defaults: dict[str, Any] = dict(defaults or {})
+        self.quantised = quantised
         self.used: set[str] = set()
         self.warnings: list[str] = []
 

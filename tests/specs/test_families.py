@@ -291,6 +291,14 @@ def test_a_silent_dtype_is_said_aloud() -> None:
     assert any("torch_dtype" in text for text in model.warnings)
 
 
+def test_what_is_left_beside_quantised_weights_is_16_bit() -> None:
+    config = config_of("openai/gpt-oss-20b")
+    config.pop("torch_dtype", None)
+    model = model_from_config(config, name="x", source="test")
+    assert model.dtype == "bf16"
+    assert any("torch_dtype" in text for text in model.warnings)
+
+
 def test_prediction_layers_are_left_out_of_the_count() -> None:
     config = {**config_of("deepseek-ai/DeepSeek-V3"), "num_nextn_predict_layers": 0}
     without = model_from_config(config, name="x", source="test")
