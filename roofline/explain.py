@@ -19,7 +19,7 @@ import numpy as np
 from roofline.devices import CaseDevices, DeviceColumns
 from roofline.estimate import Estimate
 from roofline.physics.kernel import FloatArray
-from roofline.physics.operators import Layout
+from roofline.physics.layout import Layout
 from roofline.physics.phases import PhaseCost, summed
 from roofline.physics.plan import ARITHMETIC
 from roofline.physics.step import OperatorCosts, operator_costs

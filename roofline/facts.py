@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from roofline.physics.layout import Layout
 from roofline.physics.memory import Footprint, footprint
-from roofline.physics.operators import Layout
 from roofline.setups import FormatNames, formats_of, weight_name
 from specs.accelerator import Accelerator
 from specs.engine import Engine

@@ -11,9 +11,10 @@ import numpy as np
 from roofline.devices import CaseDevices
 from roofline.physics.batching import closed_loop
 from roofline.physics.kernel import FloatArray
+from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, MemoryUse, footprint, memory_use
 from roofline.physics.memory import sequence_cache_bytes as cache_bytes
-from roofline.physics.operators import Formats, Layout, decoder_plan, encoder_plan
+from roofline.physics.operators import decoder_plan, encoder_plan
 from roofline.physics.phases import (
     PhaseCost,
     chunks_of,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roofline.devices import runs_as
-from roofline.physics.operators import Formats, Layout
+from roofline.physics.layout import Formats, Layout
 from roofline.pricing import Setup
 from specs.accelerator import Accelerator
 from specs.engine import Engine, get_engine

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from roofline.physics.attention import kv_heads_per_rank
 from roofline.physics.kernel import FloatArray
-from roofline.physics.operators import Formats, Layout
+from roofline.physics.layout import Formats, Layout
 from specs.engine import Engine
 from specs.model import Attention, Block, Dense, LatentAttention, Linear, Model, MoE, Recurrent
 
