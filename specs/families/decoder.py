@@ -230,7 +230,8 @@ def layer(cfg: Config, style: Style, kind: LayerKind) -> Block:
 
 def prediction_layers(cfg: Config, style: Style, kinds: list[LayerKind]) -> tuple[Block, ...]:
     """Multi-token-prediction layers, built like the last layer."""
-    count = cfg.size("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers",
+    count = cfg.size("num_nextn_predict_layers", "num_mtp_modules", "num_mtp_layers",
+                     "mtp_num_hidden_layers",
                      default=0, minimum=0, maximum=1000)  # fmt: skip
     cfg.ignore("mtp_transformer_layers", "mtp_use_dedicated_embeddings")
     if count == 0 or not cfg.flag("use_mtp", default=True):
