@@ -3,7 +3,7 @@
 PYTHON ?= python
 CODE = roofline specs profiler calibration benchmarks tests
 
-.PHONY: check fast lint types layers test format
+.PHONY: check fast lint types layers test format readme
 
 check: lint types layers test
 
@@ -26,3 +26,7 @@ test:
 format:
 	$(PYTHON) -m ruff check --fix $(CODE)
 	$(PYTHON) -m ruff format $(CODE)
+
+# Renews the README's sample output after a prediction has moved.
+readme:
+	$(PYTHON) -m benchmarks.readme

@@ -226,6 +226,23 @@ def test_specs_lists(capsys, thing):
     assert all(row["name"] in text for row in rows)
 
 
+def test_specs_fetch_shows_a_page_and_writes_a_file(capsys, monkeypatch, tmp_path):
+    from specs import techpowerup_page
+    from specs.techpowerup import board_facts
+
+    board = board_facts("GeForce RTX 4090")
+    monkeypatch.setattr(techpowerup_page, "fetch_board", lambda *_names, **_settings: board)
+    text = answer(capsys, "specs", "fetch", "GeForce RTX 4090")
+    assert "techpowerup-page" in text
+    assert "not checked against a datasheet" in text
+    said = json.loads(answer(capsys, "specs", "fetch", "GeForce RTX 4090", "--json"))
+    # 128 SMs of 128 lanes at 2.52 GHz, two operations each (Ada whitepaper): 82.6 TFLOP/s.
+    assert said["facts"]["vector_flops_per_s"]["value"] == pytest.approx(82.6e12, rel=1e-3)
+    path = tmp_path / "card.toml"
+    path.write_text(answer(capsys, "specs", "fetch", "x", "--toml"), encoding="utf-8")
+    assert "TTFT" in answer(capsys, "predict", LLAMA, "--gpu-file", str(path))
+
+
 def test_help_version_and_no_words(capsys):
     for words in (["--help"], ["predict", "--help"], ["specs", "--help"], ["specs", "gpus", "-h"]):
         with pytest.raises(SystemExit) as left:
