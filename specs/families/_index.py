@@ -36,6 +36,7 @@ FAMILIES: dict[str, str] = {
     "codegen": "gpt:codegen",
     "bailing_hybrid": "kimi:bailing_hybrid",
     "mllama_text_model": "mllama:mllama",
+    "bitnet": "llama:bitnet",
     "mistral4": "deepseek:deepseek_v3",
     "deci": "llama:llama",
     "internlm2": "llama:internlm2",

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..model import Attention, Block, Dense, LatentAttention, Mixer, Model, MoE
 from ._assemble import assemble, next_token_layer
-from ._experts import ExpertStyle, num_experts, read_moe
+from ._experts import EXPERT_KEYS, ExpertStyle, num_experts, read_moe
 from ._harmless import is_harmless
 from ._layers import heads, latent_shape, rotary_dim, rotated, sparse_layers, windows
 from ._parts import (
@@ -40,7 +40,8 @@ Flag = bool | str | tuple[str, ...]
 _FOREIGN = re.compile(
     r"ssm|mamba|conv|hybrid|linear_|rwkv|recurr|retention|compress|lora_rank|block_config|"
     r"layer_group|zero_expert|mixer|hc_mult|hyper_conn|attention_types|_per_layer|latent|"
-    r"index_|encoder|cross_layer|shared_layers|altup|memory|mtp_|loop|depth_|^layer_ids"
+    r"index_|encoder|cross_|shared_layers|altup|memory|mtp_|loop|depth_|^layer_ids|_cycles|"
+    r"type_vocab|embedding_size|kv_channels|retrieval|adapter"
 )
 """Fields of structures that a standard decoder has not: to guess past them would mislead."""
 
@@ -273,6 +274,12 @@ _STRUCTURAL = Style(
 )
 
 
+_PLAIN_ACTIVATIONS = frozenset(
+    {"relu", "relu2", "gelu", "gelu_new", "gelu_fast", "quick_gelu", "gelu_10"}
+)
+"""Activations that families use without a gate; Gemma's gated one is gelu_pytorch_tanh."""
+
+
 def structural(cfg: Config) -> Model:
     """A model of unknown type whose fields are those of a standard decoder.
 
@@ -288,13 +295,16 @@ def structural(cfg: Config) -> Model:
             f"unknown model_type, and without {', '.join(missing)} it cannot be read as a "
             "standard decoder; give a config with these fields"
         )
+    gated = activation(cfg) not in _PLAIN_ACTIVATIONS
     cfg.warn(
         f"model_type {cfg.model_type[:60]!r} is not known; read by its structure as a "
-        "pre-norm decoder with RMSNorm and a gated feed-forward"
+        f"pre-norm decoder with RMSNorm and a {'gated' if gated else 'plain'} feed-forward"
     )
+    if cfg.raw("is_moe") is False:
+        cfg.data = {key: value for key, value in cfg.data.items() if key not in EXPERT_KEYS}
     if cfg.raw("tie_word_embeddings") is None:
         cfg.warn("tie_word_embeddings is not stated; head and embedding counted apart")
-    model = decoder(cfg, _STRUCTURAL)
+    model = decoder(cfg, replace(_STRUCTURAL, gated=gated))
     foreign = sorted(
         key
         for key, value in cfg.data.items()

@@ -84,6 +84,8 @@ def _per_layer_table(cfg: Config, width: int) -> int:
 
 def gemma4(cfg: Config) -> Model:
     """Gemma 4, dense or with experts beside the dense feed-forward."""
+    if cfg.model_type == "gemma4_unified_text":
+        cfg.default(hidden_size_per_layer_input=0)
     cfg.default(
         head_dim=256, hidden_activation="gelu_pytorch_tanh", sliding_window=512,
         num_kv_shared_layers=0, hidden_size_per_layer_input=256,

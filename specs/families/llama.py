@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..model import Model
 from ._parts import fused_qkv
-from .decoder import styled
+from ._reader import Config
+from .decoder import Style, decoder, styled
 
 FUSED_QKV = fused_qkv("self_attn.qkv_proj", "self_attn.o_proj")
 FUSED_GATED = ("mlp.gate_up_proj.gate", "mlp.gate_up_proj.up", "mlp.down_proj")
@@ -73,3 +77,11 @@ internlm2 = styled(
     attention_names=fused_qkv("attention.wqkv", "attention.wo"),
     gated_names=("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"),
 )  # fmt: skip
+
+
+def bitnet(cfg: Config) -> Model:
+    """BitNet b1.58: a further norm inside attention and inside the feed-forward."""
+    model = decoder(cfg, Style(mlp_bias=False, defaults={"hidden_act": "relu2"}))
+    inner = cfg.size("hidden_size") + cfg.size("intermediate_size")
+    blocks = tuple(replace(block, extra_params=inner) for block in model.blocks)
+    return replace(model, blocks=blocks)

@@ -309,6 +309,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "mllama_text_model": (
         "mllama_text_model", {**BASE, "pad_token_id": 0, "cross_attention_layers": [1, 3]},
     ),
+    "bitnet": ("bitnet", {**BASE}),
     "gptj": ("gptj", {**GPT, "rotary_dim": 8}),
     "gpt_neox": (
         "gpt_neox",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from specs.config import model_from_config
 from specs.errors import ModelConfigError
 from specs.families._index import FAMILIES
+from specs.model import Dense
 from specs.model_records import RECORDS_DIR, load_record
 
 LLAMA: dict[str, Any] = {
@@ -227,9 +228,17 @@ def test_unknown_types_are_read_by_structure_and_say_so() -> None:
     assert any("'newest' is not known" in text for text in model.warnings)
 
 
+@pytest.mark.parametrize(("act", "matrices"), [("silu", 3), ("relu2", 2), ("gelu", 2)])
+def test_unknown_types_have_a_gate_as_their_activation_suggests(act: str, matrices: int) -> None:
+    model = model_from_config({**LLAMA, "model_type": "x", "hidden_act": act}, name="x", source="y")
+    ffn = model.blocks[0].ffn
+    assert isinstance(ffn, Dense)
+    assert len(ffn.linears) == matrices
+
+
 def test_unknown_types_of_foreign_structure_are_refused() -> None:
-    message = refused({**LLAMA, "model_type": "newest", "ssm_state_size": 16})
-    assert "ssm_state_size" in message
+    for key in ("ssm_state_size", "type_vocab_size", "hc_mult", "kv_channels"):
+        assert key in refused({**LLAMA, "model_type": "newest", key: 16})
 
 
 def test_fields_that_matter_and_are_not_understood_are_named() -> None:
