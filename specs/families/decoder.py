@@ -41,7 +41,7 @@ _FOREIGN = re.compile(
     r"ssm|mamba|conv|hybrid|linear_|rwkv|recurr|retention|compress|lora_rank|block_config|"
     r"layer_group|zero_expert|mixer|hc_mult|hyper_conn|attention_types|_per_layer|latent|"
     r"index_|encoder|cross_|shared_layers|altup|memory|mtp_|loop|depth_|^layer_ids|_cycles|"
-    r"type_vocab|embedding_size|kv_channels|retrieval|adapter"
+    r"type_vocab|embedding_size|kv_channels|retrieval|adapter|local_attention"
 )
 """Fields of structures that a standard decoder has not: to guess past them would mislead."""
 
