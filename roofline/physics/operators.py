@@ -61,7 +61,8 @@ def _attention(build: PlanBuilder, mixer: Attention, count: float, label: str) -
     kv_heads = float(kv_heads_per_rank(mixer.num_kv_heads, build.layout.tp))
     kv_elements = kv_heads * (mixer.head_dim + mixer.v_head_dim)
     b, kv_b = build.formats.plain_bytes, build.formats.kv_bytes
-    if not mixer.shares_kv:
+    # Encoders keep no cache: their keys and values are activations like any other.
+    if not mixer.shares_kv and (mixer.causal or mixer.cross):
         driver = CROSS if mixer.cross else TOKENS
         build.elementwise(
             f"{label}kv_write",

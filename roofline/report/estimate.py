@@ -46,37 +46,59 @@ def asked_text(estimate: Estimate) -> list[str]:
     degrees = [f"{name} {getattr(estimate, name)}" for name in ("tp", "pp", "ep", "dp")]
     layout = ", ".join(text for text in degrees if not text.endswith(" 1"))
     devices = f"{estimate.num_gpus} x {estimate.gpu}" if estimate.num_gpus > 1 else estimate.gpu
-    many = "requests in flight" if estimate.mode == "serving" else "batch"
-    load = f"{many} {estimate.batch}" if many == "batch" else f"{estimate.batch} {many}"
+    served = estimate.mode == "serving"
+    load = f"{estimate.batch} requests in flight" if served else f"batch {estimate.batch}"
+    tokens = f"{estimate.input_len:,} tokens in"
+    formats = f"{estimate.weight_dtype} weights"
+    if _generates(estimate):
+        tokens += f", {estimate.output_len:,} out"
+        formats += f", {estimate.kv_dtype} KV cache"
     return [
         f"{estimate.model} on {devices}{f' ({layout})' if layout else ''} with {estimate.engine}",
-        f"{load}, {estimate.input_len:,} tokens in, {estimate.output_len:,} out, "
-        f"{estimate.weight_dtype} weights, {estimate.kv_dtype} KV cache",
+        f"{load}, {tokens}, {formats}",
     ]
 
 
+def _generates(estimate: Estimate) -> bool:
+    """Encoders answer in one pass and put out no tokens."""
+    return estimate.output_tok_per_s > 0.0
+
+
 def _numbers(estimate: Estimate) -> list[tuple[str, ...]]:
-    floor, power = estimate.floor, estimate.power_w
-    generates = estimate.tpot_s > 0.0
-    rows: list[tuple[str, ...]] = [("", "analytic", "floor", "")]
-    prefill = f"prefill, bound by {estimate.bound.prefill}, MFU {estimate.mfu:.0%}"
-    rows.append(("TTFT", format_time_s(estimate.ttft_s), format_time_s(floor.ttft_s), prefill))
-    if generates:
-        decode = f"decode, bound by {estimate.bound.decode}, MBU {estimate.mbu:.0%}"
-        rows.append(("TPOT", format_time_s(estimate.tpot_s), format_time_s(floor.tpot_s), decode))
-    whole = f"prefill {_tokens(estimate.prefill_tok_per_s)}"
-    if generates:
-        whole += f", decode {_tokens(estimate.decode_tok_per_s)}"
-    rows.append(("end to end", format_time_s(estimate.e2e_s), format_time_s(floor.e2e_s), whole))
+    floor, prefill = estimate.floor, f"bound by {estimate.bound.prefill}, MFU {estimate.mfu:.0%}"
+    heading = ("", "analytic", "floor", "")
+    ttft = ("TTFT", format_time_s(estimate.ttft_s), format_time_s(floor.ttft_s))
+    if not _generates(estimate):
+        return [
+            heading,
+            (*ttft, f"the whole answer, {prefill}"),
+            ("input", _tokens(estimate.prefill_tok_per_s)),
+            _power(estimate),
+            ("energy", format_energy(estimate.energy_per_total_token_j), "", "per token"),
+        ]
+    decode = f"decode, bound by {estimate.bound.decode}, MBU {estimate.mbu:.0%}"
+    rates = f"prefill {_tokens(estimate.prefill_tok_per_s)}, "
+    rates += f"decode {_tokens(estimate.decode_tok_per_s)}"
     total = f"{_tokens(estimate.total_tok_per_s)} with the input"
-    rows.append(("output", _tokens(estimate.output_tok_per_s), "", total))
-    phases = f"per GPU, limit {format_power(estimate.power_limit_w)}; prefill "
-    phases += f"{format_power(power.prefill)}, decode {format_power(power.decode)}"
-    rows.append(("power", format_power(power.mean), "", phases))
     energy = f"per output token, {estimate.wh_per_million_output_tokens:,.0f} Wh per million; "
     energy += f"{format_energy(estimate.energy_per_total_token_j)} per token with the input"
-    rows.append(("energy", format_energy(estimate.energy_per_output_token_j), "", energy))
-    return rows
+    return [
+        heading,
+        (*ttft, f"prefill, {prefill}"),
+        ("TPOT", format_time_s(estimate.tpot_s), format_time_s(floor.tpot_s), decode),
+        ("end to end", format_time_s(estimate.e2e_s), format_time_s(floor.e2e_s), rates),
+        ("output", _tokens(estimate.output_tok_per_s), "", total),
+        _power(estimate),
+        ("energy", format_energy(estimate.energy_per_output_token_j), "", energy),
+    ]
+
+
+def _power(estimate: Estimate) -> tuple[str, ...]:
+    power = estimate.power_w
+    phases = f"per GPU, limit {format_power(estimate.power_limit_w)}"
+    if _generates(estimate):
+        phases += f"; prefill {format_power(power.prefill)}, decode {format_power(power.decode)}"
+    return "power", format_power(power.mean), "", phases
 
 
 def _tokens(tok_per_s: float) -> str:
@@ -96,6 +118,8 @@ def _memory(estimate: Estimate) -> list[tuple[str, ...]]:
         )
     )
     room = f"at most {memory.max_batch:,} such sequences, {memory.kv_capacity_tokens:,} KV tokens"
+    if memory.kv_bytes == 0.0:
+        room = "no KV cache"
     total, capacity = format_bytes(memory.total_bytes), format_bytes(memory.capacity_bytes)
     return [("memory", f"{total} of {capacity} per GPU, {fits}; {room}"), ("", parts)]
 
