@@ -14,8 +14,25 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from roofline.physics.kernel import FloatArray
-from roofline.physics.plan import Plan
-from roofline.physics.step import OperatorCosts, Pass, Rates, operator_costs
+from roofline.physics.plan import (
+    ARITHMETIC_INDEX,
+    COLLECTIVES,
+    AttentionOperator,
+    Bundle,
+    Plan,
+    RecurrentOperator,
+)
+from roofline.physics.step import (
+    Load,
+    OperatorCosts,
+    Pass,
+    Rates,
+    compute_time_s,
+    link_rate_s,
+    load_of,
+    mixer_costs,
+    moved_bytes,
+)
 from specs.engine import Engine
 
 
@@ -64,31 +81,169 @@ class Energies:
     link_byte_j: FloatArray
 
 
+@dataclass(slots=True)
+class _Sums:
+    """What the operators of one pass add up to; arrays of shape ``(n,)``.
+
+    `flops` by arithmetic. In `compute_s` and `memory_s` an operator counts where it is
+    slowest, or in both where operators overlap. `launches` and `layers` are those of
+    the plan, one number or one per case.
+    """
+
+    flops: dict[int, FloatArray]
+    moved_bytes: FloatArray
+    sent_bytes: FloatArray
+    compute_s: FloatArray
+    memory_s: FloatArray
+    link_s: FloatArray
+    floor_s: FloatArray
+    launches: FloatArray | float
+    layers: FloatArray | float
+
+    @classmethod
+    def empty(cls, size: int, layers: FloatArray | float) -> _Sums:
+        """Nothing yet."""
+        zeros = np.zeros((6, size))
+        return cls({}, zeros[0], zeros[1], zeros[2], zeros[3], zeros[4], zeros[5], 0.0, layers)
+
+    def add_flops(self, arithmetic: int, flops: FloatArray) -> None:
+        """FLOPs of one arithmetic, as products of counts and columns: never in place."""
+        kept = self.flops.get(arithmetic)
+        self.flops[arithmetic] = flops if kept is None else kept + flops
+
+
 def pass_cost(
     plan: Plan, step: Pass, rates: Rates, energies: Energies, engine: Engine
 ) -> PhaseCost:
     """One pass over the plan, host included."""
-    return summed(operator_costs(plan, step, rates, engine), step, energies, engine)
+    sums = _Sums.empty(step.tokens.shape[0], plan.layers)
+    for bundle in plan.bundles:
+        _add_bundle(sums, plan, bundle, step, rates, engine)
+    for op in plan.mixers:
+        _add_mixer(sums, op, step, rates, engine)
+    return _phase_of(sums, step, energies, engine)
+
+
+def _add_bundle(
+    sums: _Sums, plan: Plan, bundle: Bundle, step: Pass, rates: Rates, engine: Engine
+) -> None:
+    """Add a bundle: row by row only where a maximum is taken for each row."""
+    load = load_of(plan, bundle, step, engine)
+    sums.launches = sums.launches + bundle.launches[0]
+    if not engine.overlaps:
+        sums.floor_s += bundle.launches[0] * engine.kernel_floor_s * load.present
+    if bundle.kind in COLLECTIVES:
+        each_s, empty_s = link_rate_s(bundle, load, rates, engine)
+        sent = weighted(bundle.count, bundle.sent_bytes) * load.units
+        sums.sent_bytes += sent
+        sums.link_s += sent * each_s
+        sums.floor_s += bundle.count.sum(axis=0) * empty_s
+    if bundle.works:
+        total = weighted(bundle.count, bundle.flops) * load.units
+        sums.add_flops(bundle.arithmetic, total)
+    if engine.overlaps:
+        _add_overlapping(sums, bundle, load, rates, engine)
+    elif bundle.weighs or bundle.kind not in COLLECTIVES:
+        _add_in_turn(sums, bundle, load, rates, engine)
+
+
+def _add_overlapping(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
+    """Bytes and seconds of a bundle whose operators all overlap: totals are enough."""
+    memory_rate = rates.mem_bytes_per_s * engine.memory_frac
+    moved = np.zeros_like(load.units)
+    if bundle.always_spills:
+        moved += weighted(bundle.count, bundle.act_bytes) * load.units
+    if bundle.weighs:
+        weights = weighted(bundle.count, bundle.weight_bytes)
+        moved += weights * (load.present * load.awake)
+    sums.moved_bytes += moved
+    sums.memory_s += moved / memory_rate
+    if bundle.works:
+        sums.compute_s += weighted(bundle.count, compute_time_s(bundle, load, rates, engine))
+
+
+def _add_in_turn(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
+    """Bytes and seconds of a bundle whose operators run one after the other."""
+    moved = moved_bytes(bundle, load, rates, engine)
+    total = weighted(bundle.count, moved)
+    sums.moved_bytes += total
+    memory_rate = rates.mem_bytes_per_s * engine.memory_frac
+    if not bundle.works:
+        sums.memory_s += total / memory_rate
+        return
+    compute_s = compute_time_s(bundle, load, rates, engine)
+    moved /= memory_rate
+    slower = moved > compute_s
+    moved *= slower
+    compute_s *= ~slower
+    sums.memory_s += weighted(bundle.count, moved)
+    sums.compute_s += weighted(bundle.count, compute_s)
+
+
+def _add_mixer(
+    sums: _Sums,
+    op: AttentionOperator | RecurrentOperator,
+    step: Pass,
+    rates: Rates,
+    engine: Engine,
+) -> None:
+    """Add the layers of one token mixer."""
+    cost = mixer_costs(op, step, rates, engine)
+    sums.add_flops(ARITHMETIC_INDEX[op.arithmetic], op.count * cost.flops)
+    sums.moved_bytes += op.count * cost.moved_bytes
+    compute_s, memory_s = cost.compute_s, cost.memory_s
+    if not engine.overlaps:
+        slower = memory_s > compute_s
+        memory_s, compute_s = memory_s * slower, compute_s * ~slower
+    sums.compute_s += op.count * compute_s
+    sums.memory_s += op.count * memory_s
+    sums.floor_s += op.count * cost.floor_s
+    sums.launches = sums.launches + op.count
+
+
+def weighted(count: FloatArray, values: FloatArray) -> FloatArray:
+    """Sum of rows, each `count` times; shapes ``(rows, 1 or n)`` to ``(1 or n,)``."""
+    if count.shape[1] == 1:
+        return count[:, 0] @ values
+    result: FloatArray = np.einsum("kn,kn->n", count, values)
+    return result
 
 
 def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine) -> PhaseCost:
-    """Sum operators to a pass.
-
-    The pace of each operator is set by its slowest resource; the device waits for the
-    host where launches are not captured and take longer than the kernels.
-    """
+    """Sum operators that are priced already to a pass: `pass_cost`, from its rows."""
     count = costs.count
-    flops, moved = count @ costs.flops, count @ costs.moved_bytes
-    sent = count @ costs.sent_bytes
-    # ``count @ (flops * energy)`` without a gathered copy of the energies' table.
-    compute_j = np.zeros_like(flops)
-    for arithmetic in np.unique(costs.arithmetic):
+    compute_s, memory_s = costs.compute_s, costs.memory_s
+    if not engine.overlaps:
+        slower = memory_s > compute_s
+        memory_s, compute_s = memory_s * slower, compute_s * ~slower
+    flops = {}
+    for arithmetic in set(costs.arithmetic.tolist()):
         rows = costs.arithmetic == arithmetic
-        compute_j += (count[rows] @ costs.flops[rows]) * energies.flop_j[arithmetic]
-    other_j = moved * energies.byte_j + sent * energies.link_byte_j
-    times = _overlapped(costs) if engine.overlaps else _in_turn(costs, step, engine)
+        flops[arithmetic] = count[rows] @ costs.flops[rows]
+    sums = _Sums(
+        flops=flops,
+        moved_bytes=count @ costs.moved_bytes,
+        sent_bytes=count @ costs.sent_bytes,
+        compute_s=count @ compute_s,
+        memory_s=count @ memory_s,
+        link_s=count @ costs.link_s,
+        floor_s=count @ costs.floor_s,
+        launches=float(count @ costs.launches),
+        layers=costs.layers,
+    )
+    return _phase_of(sums, step, energies, engine)
+
+
+def _phase_of(sums: _Sums, step: Pass, energies: Energies, engine: Engine) -> PhaseCost:
+    """Turn sums to times, by what sets the pace, and to energies."""
+    flops, compute_j = np.zeros_like(step.tokens), np.zeros_like(step.tokens)
+    for arithmetic, part in sums.flops.items():
+        flops += part
+        compute_j += part * energies.flop_j[arithmetic]
+    times = _overlapped(sums) if engine.overlaps else _in_turn(sums, step, engine)
     compute_s, memory_s, link_s, overhead_s = times
     time_s = compute_s + memory_s + link_s + overhead_s
+    other_j = sums.moved_bytes * energies.byte_j + sums.sent_bytes * energies.link_byte_j
     return PhaseCost(
         time_s=time_s,
         compute_s=compute_s,
@@ -96,8 +251,8 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
         link_s=link_s,
         overhead_s=overhead_s,
         flops=flops,
-        moved_bytes=moved,
-        sent_bytes=sent,
+        moved_bytes=sums.moved_bytes,
+        sent_bytes=sums.sent_bytes,
         compute_j=compute_j,
         other_j=other_j + energies.active_w * time_s,
     )
@@ -106,33 +261,29 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
 _Times = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 
-def _overlapped(costs: OperatorCosts) -> _Times:
+def _overlapped(sums: _Sums) -> _Times:
     """Whole phase at the pace of one resource: the hard floor."""
-    totals = [costs.count @ part for part in (costs.compute_s, costs.memory_s, costs.link_s)]
-    time_s = np.maximum(np.maximum(totals[0], totals[1]), totals[2])
-    compute = totals[0] >= time_s
-    memory = ~compute & (totals[1] >= time_s)
+    time_s = np.maximum(np.maximum(sums.compute_s, sums.memory_s), sums.link_s)
+    compute = sums.compute_s >= time_s
+    memory = ~compute & (sums.memory_s >= time_s)
     zero = np.zeros_like(time_s)
     link = ~compute & ~memory
     return time_s * compute, time_s * memory, time_s * link, zero
 
 
-def _in_turn(costs: OperatorCosts, step: Pass, engine: Engine) -> _Times:
-    """Operators one after the other, floors and host added."""
-    count = costs.count
-    memory_bound = costs.memory_s > costs.compute_s
-    memory_s = count @ (costs.memory_s * memory_bound)
-    compute_s = count @ (costs.compute_s * ~memory_bound)
-    link_s = count @ costs.link_s
-    floor_s = count @ costs.floor_s
+def _in_turn(sums: _Sums, step: Pass, engine: Engine) -> _Times:
+    """Operators one after the other, floors and host added.
+
+    The pace of each operator is set by its slowest resource; the device waits for the
+    host where launches are not captured and take longer than the kernels.
+    """
     present = step.tokens > 0.0
     host_s = engine.host_step_s + engine.host_sequence_s * step.sequences
     if not (step.decode and engine.graph_decode):
-        launches_s = float(count @ costs.launches) * engine.host_launch_s
-        launches_s += costs.layers * engine.host_layer_s
-        device_s = memory_s + compute_s + link_s + floor_s
+        launches_s = sums.launches * engine.host_launch_s + sums.layers * engine.host_layer_s
+        device_s = sums.memory_s + sums.compute_s + sums.link_s + sums.floor_s
         host_s = host_s + np.maximum(launches_s - device_s, 0.0)
-    return compute_s, memory_s, link_s, (floor_s + host_s) * present
+    return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 
 
 def chunks_of(tokens: FloatArray, engine: Engine) -> FloatArray:

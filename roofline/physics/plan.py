@@ -3,12 +3,15 @@
 
 A plan holds what does not depend on batch, lengths or hardware: per operator the FLOPs
 and bytes per token (or sequence), the weights it reads, its GEMM width, its precision.
-`roofline.physics.step` multiplies it out for any number of steps at once.
+`roofline.physics.step` multiplies it out for any number of steps at once, bundle by
+bundle: operators whose work grows with the same thing and runs at the same rate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +47,7 @@ KINDS = (
     "send",
 )
 KIND_INDEX = {name: index for index, name in enumerate(KINDS)}
+MATRIX = ("gemm", "moe_gemm")
 COLLECTIVES = ("all_reduce", "all_gather", "all_to_all", "send")
 
 
@@ -137,6 +141,76 @@ class RecurrentOperator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Operators of a plan that are priced as one array.
+
+    Operators that differ in name, count and launches alone share a row. Columns have
+    shape ``(rows, 1)``, or ``(rows, n)`` where every case has a plan of its own.
+
+    Parameters
+    ----------
+    kind : str
+        ``"gemm"``, ``"moe_gemm"``, a collective, or ``"local"`` for all else.
+    driver, arithmetic, always_spills, ranks
+        As in `Operator`; `arithmetic` indexes `ARITHMETIC`.
+    routed : bool
+        The weights are those of one expert.
+    works, weighs : bool
+        Whether there are any FLOPs, any weights.
+    members, row_of : ndarray of int
+        Positions in ``Plan.operators``, and the row of each.
+    count, flops, weight_bytes, act_bytes, sent_bytes, columns : ndarray
+        Columns, each summed over its members or equal for them.
+    launches : ndarray, shape (1, 1) or (1, n)
+        Kernels launched by all members in all their layers.
+    """
+
+    kind: str
+    driver: int
+    arithmetic: int
+    always_spills: bool
+    routed: bool
+    works: bool
+    weighs: bool
+    ranks: int
+    members: NDArray[np.intp]
+    row_of: NDArray[np.intp]
+    count: NDArray[np.float64]
+    flops: NDArray[np.float64]
+    weight_bytes: NDArray[np.float64]
+    act_bytes: NDArray[np.float64]
+    sent_bytes: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    launches: NDArray[np.float64]
+
+    @property
+    def shape_key(self) -> tuple[object, ...]:
+        """Equal for bundles whose columns can stand side by side."""
+        return (
+            self.kind,
+            self.driver,
+            self.arithmetic,
+            self.always_spills,
+            self.routed,
+            self.ranks,
+            self.works,
+            self.weighs,
+            len(self.flops),
+        )
+
+
+BUNDLE_COLUMNS = (
+    "count",
+    "flops",
+    "weight_bytes",
+    "act_bytes",
+    "sent_bytes",
+    "columns",
+    "launches",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Operators of one stack of layers on one rank, and their columns as arrays.
 
@@ -150,24 +224,116 @@ class Plan:
     topk: int
     expert_ranks: int
     pooled_replicas: int
-    count: NDArray[np.float64]
-    driver: NDArray[np.intp]
-    flops: NDArray[np.float64]
-    weight_bytes: NDArray[np.float64]
-    act_bytes: NDArray[np.float64]
-    sent_bytes: NDArray[np.float64]
-    columns: NDArray[np.float64]
-    experts: NDArray[np.float64]
-    arithmetic: NDArray[np.intp]
-    launches: NDArray[np.float64]
-    always_spills: NDArray[np.bool_]
-    ranks: NDArray[np.float64]
-    kind: NDArray[np.intp]
 
     @property
     def size(self) -> int:
         """Number of operators, attention and recurrences included."""
-        return len(self.operators) + len(self.attention) + len(self.recurrent)
+        return len(self.operators) + len(self.mixers)
+
+    @property
+    def mixers(self) -> tuple[AttentionOperator | RecurrentOperator, ...]:
+        """Attention and recurrences: what is priced beside `operators`."""
+        return (*self.attention, *self.recurrent)
+
+    def _column(self, field: str) -> NDArray[np.float64]:
+        return np.array([getattr(op, field) for op in self.operators], dtype=float)
+
+    @cached_property
+    def count(self) -> NDArray[np.float64]:
+        """Layers that have each operator."""
+        return self._column("count")
+
+    @cached_property
+    def launches(self) -> NDArray[np.float64]:
+        """Kernels of each operator per layer."""
+        return self._column("launches")
+
+    @cached_property
+    def flops(self) -> NDArray[np.float64]:
+        """FLOPs of each operator per unit of its driver."""
+        return self._column("flops")
+
+    @cached_property
+    def arithmetic(self) -> NDArray[np.intp]:
+        """Index into `ARITHMETIC` of each operator."""
+        return np.array([ARITHMETIC_INDEX[op.arithmetic] for op in self.operators], dtype=np.intp)
+
+    @cached_property
+    def main_arithmetic(self) -> int:
+        """Index into `ARITHMETIC` of the operator with the most FLOPs per unit."""
+        works = [op.flops * op.count for op in self.operators]
+        if not works:
+            return 0
+        return ARITHMETIC_INDEX[self.operators[works.index(max(works))].arithmetic]
+
+    @cached_property
+    def layers(self) -> float:
+        """Layers with a token mixer: attention or recurrence."""
+        return sum(op.count for op in self.mixers)
+
+    @cached_property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The operators, as arrays that are priced together."""
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for index, op in enumerate(self.operators):
+            kind = op.kind if op.kind in (*MATRIX, *COLLECTIVES) else "local"
+            key = (kind, op.driver, op.arithmetic, op.always_spills, op.experts > 0, op.ranks)
+            groups.setdefault(key, []).append(index)
+        return tuple(_bundle(self.operators, members) for members in groups.values())
+
+    @cached_property
+    def shape_key(self) -> tuple[object, ...]:
+        """Equal for plans whose columns can stand side by side."""
+        return (
+            self.main_arithmetic,
+            self.num_experts,
+            self.topk,
+            self.expert_ranks,
+            self.pooled_replicas,
+            tuple(bundle.shape_key for bundle in self.bundles),
+            tuple(
+                (op.window, op.causal, op.cross, op.topk, op.arithmetic, op.score_bytes > 0)
+                for op in self.attention
+            ),
+            tuple(op.arithmetic for op in self.recurrent),
+        )
+
+
+def _bundle(operators: Sequence[Operator], members: list[int]) -> Bundle:
+    """Merge operators that cost the same into one row."""
+    rows: dict[tuple[float, ...], int] = {}
+    row_of: list[int] = []
+    counts: list[float] = []
+    for index in members:
+        op = operators[index]
+        each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns)
+        row = rows.setdefault(each, len(rows))
+        row_of.append(row)
+        if row == len(counts):
+            counts.append(0.0)
+        counts[row] += op.count
+    first = operators[members[0]]
+    table = np.array(list(rows), dtype=float).T[:, :, None]
+    launches = sum(operators[index].launches * operators[index].count for index in members)
+    return Bundle(
+        kind=first.kind if first.kind in (*MATRIX, *COLLECTIVES) else "local",
+        driver=first.driver,
+        arithmetic=ARITHMETIC_INDEX[first.arithmetic],
+        always_spills=first.always_spills,
+        routed=first.experts > 0,
+        works=bool(table[0].any()),
+        weighs=bool(table[1].any()),
+        ranks=first.ranks,
+        members=np.array(members, dtype=np.intp),
+        row_of=np.array(row_of, dtype=np.intp),
+        count=np.array(counts, dtype=float)[:, None],
+        flops=table[0],
+        weight_bytes=table[1],
+        act_bytes=table[2],
+        sent_bytes=table[3],
+        columns=table[4],
+        launches=np.array([[launches]], dtype=float),
+    )
 
 
 def make_plan(
@@ -180,11 +346,7 @@ def make_plan(
     expert_ranks: int = 1,
     pooled_replicas: int = 1,
 ) -> Plan:
-    """Lay operators out as arrays."""
-
-    def column(field: str) -> NDArray[np.float64]:
-        return np.array([float(getattr(op, field)) for op in operators])
-
+    """Lay operators out as a plan."""
     return Plan(
         operators=tuple(operators),
         attention=tuple(attention),
@@ -193,17 +355,4 @@ def make_plan(
         topk=topk,
         expert_ranks=expert_ranks,
         pooled_replicas=pooled_replicas,
-        count=column("count"),
-        driver=np.array([op.driver for op in operators], dtype=np.intp),
-        flops=column("flops"),
-        weight_bytes=column("weight_bytes"),
-        act_bytes=column("act_bytes"),
-        sent_bytes=column("sent_bytes"),
-        columns=column("columns"),
-        experts=column("experts"),
-        arithmetic=np.array([ARITHMETIC_INDEX[op.arithmetic] for op in operators], dtype=np.intp),
-        launches=column("launches"),
-        always_spills=np.array([op.always_spills for op in operators], dtype=bool),
-        ranks=column("ranks"),
-        kind=np.array([KIND_INDEX[op.kind] for op in operators], dtype=np.intp),
     )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass of one rank over a plan: FLOPs, bytes, seconds of every operator, for many cases.
+"""One pass of one rank over a plan: FLOPs, bytes, seconds of its operators, for many cases.
 
-Arrays have shape ``(n_ops, n)``: operators of the plan by cases. A case is a set of
-tokens, sequences and contexts on a device; a scalar is a case of one.
+A case is a set of tokens, sequences and contexts on a device; a scalar is a case of one.
+Operators are priced bundle by bundle: arrays have shape ``(rows, n)``, rows of the
+bundle by cases. `operator_costs` lays them out for every operator; `phases` only sums.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ from roofline.physics.moe import distinct_experts
 from roofline.physics.plan import (
     ARITHMETIC_INDEX,
     COLLECTIVES,
-    CROSS,
-    KIND_INDEX,
+    MATRIX,
     ROUTED,
+    SEQUENCES,
+    TOKENS,
     AttentionOperator,
+    Bundle,
     Plan,
     RecurrentOperator,
 )
 from specs.engine import Engine
-
-_MATRIX_KINDS = (KIND_INDEX["gemm"], KIND_INDEX["moe_gemm"])
-_COLLECTIVE_KINDS = tuple(KIND_INDEX[name] for name in COLLECTIVES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,81 +125,36 @@ class OperatorCosts:
         return busy + self.floor_s
 
 
-def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> OperatorCosts:
-    """Price every operator of `plan` for every case of `step`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a pass brings to a bundle; arrays of shape ``(n,)``.
 
-    Notes
-    -----
-    Compute time is FLOPs over ``peak * compute_frac``, lengthened by tiles and waves;
-    memory time is bytes over ``bandwidth * memory_frac``. Weights are read once per
-    pass (routed experts: as many as the tokens wake), the KV cache once per pass,
-    intermediates only as far as they exceed the last-level cache.
+    `units` of the bundle's driver; `present` is 1 where there are any; `awake` routed
+    experts of this rank, 1 for what is not routed.
     """
-    parts = [_linear_rows(plan, step, rates, engine)]
-    parts += [_attention_row(op, step, rates, engine) for op in plan.attention]
-    parts += [_recurrent_row(op, step, rates, engine) for op in plan.recurrent]
-    flops, moved, sent, compute_s, memory_s, link_s, floor_s = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
-    specials: tuple[AttentionOperator | RecurrentOperator, ...]
-    specials = (*plan.attention, *plan.recurrent)
-    return OperatorCosts(
-        names=(*(op.name for op in plan.operators), *(op.name for op in specials)),
-        kinds=(
-            *(op.kind for op in plan.operators),
-            *("attention" for _ in plan.attention),
-            *("recurrent" for _ in plan.recurrent),
-        ),
-        layers=sum(op.count for op in specials),
-        count=np.concatenate([plan.count, [op.count for op in specials]]),
-        arithmetic=np.concatenate(
-            [plan.arithmetic, [ARITHMETIC_INDEX[op.arithmetic] for op in specials]]
-        ).astype(np.intp),
-        launches=np.concatenate([plan.launches, [1.0 for _ in specials]]),
-        flops=flops,
-        moved_bytes=moved,
-        sent_bytes=sent,
-        compute_s=compute_s,
-        memory_s=memory_s,
-        link_s=link_s,
-        floor_s=floor_s,
-    )
+
+    units: FloatArray
+    present: FloatArray | float
+    awake: FloatArray | float
 
 
-_Columns = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-
-
-def _linear_rows(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> _Columns:
-    """Everything whose work is proportional to tokens, sequences or routed pairs."""
-    n = step.tokens.shape[0]
+def load_of(plan: Plan, bundle: Bundle, step: Pass, engine: Engine) -> Load:
+    """Units of the bundle's driver in one pass, and the experts that they wake."""
     pooled = step.tokens * max(1, plan.pooled_replicas)
-    drivers = np.empty((4, n))
-    drivers[0], drivers[1], drivers[CROSS] = step.tokens, step.sequences, step.cross_tokens
-    drivers[ROUTED] = pooled * (plan.topk / plan.expert_ranks)
-    units = drivers[plan.driver]
-    flops = plan.flops[:, None] * units
-    moved = plan.act_bytes[:, None] * units
-    kept = np.where(plan.always_spills[:, None], 0.0, rates.cache_bytes)
-    np.maximum(moved - kept, 0.0, out=moved)
-    if engine.overlaps:
-        moved *= plan.always_spills[:, None]
-    weights = plan.weight_bytes[:, None] * (units > 0.0)
-    routed = plan.experts > 0
-    awake = np.ones(n)
-    if routed.any():
-        awake = _experts_awake(plan, pooled, engine)
-        weights[routed] *= awake
-    moved += weights
-    compute_s = flops / rates.peak_flops_per_s[plan.arithmetic]
-    matrix = np.isin(plan.kind, _MATRIX_KINDS)
-    compute_s /= np.where(matrix, engine.compute_frac, 1.0)[:, None]
-    if engine.tile_weight_frac:
-        compute_s[matrix] *= _inflation(plan, matrix, units, awake, rates, engine)
-    memory_s = moved / (rates.mem_bytes_per_s * engine.memory_frac)
-    sent = plan.sent_bytes[:, None] * units
-    link_s, floor_s = _link_rows(plan, sent, rates, engine)
-    floor_s += (plan.launches * engine.kernel_floor_s)[:, None] * (units > 0.0)
-    return flops, moved, sent, compute_s, memory_s, link_s, floor_s
+    if bundle.driver == TOKENS:
+        units = step.tokens
+    elif bundle.driver == SEQUENCES:
+        units = step.sequences
+    elif bundle.driver == ROUTED:
+        units = pooled * (plan.topk / plan.expert_ranks)
+    else:
+        units = step.cross_tokens
+    positive = units > 0.0
+    return Load(
+        units=units,
+        present=1.0 if positive.all() else positive.astype(float),
+        awake=_experts_awake(plan, pooled, engine) if bundle.routed else 1.0,
+    )
 
 
 def _experts_awake(plan: Plan, pooled_tokens: FloatArray, engine: Engine) -> FloatArray:
@@ -210,124 +165,213 @@ def _experts_awake(plan: Plan, pooled_tokens: FloatArray, engine: Engine) -> Flo
     return awake / plan.expert_ranks
 
 
-def _inflation(
-    plan: Plan,
-    matrix: np.ndarray,
-    units: FloatArray,
-    awake: FloatArray,
-    rates: Rates,
-    engine: Engine,
-) -> FloatArray:
-    """Tile and wave inflation of the GEMM rows; each awake expert is a GEMM of its own.
+def moved_bytes(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
+    """Bytes of one layer, shape ``(rows, n)``.
+
+    Weights once per pass (routed experts: as many as the tokens wake); activations as
+    far as they exceed the last-level cache, and not at all where operators overlap.
+    """
+    if engine.overlaps and not bundle.always_spills:
+        moved = np.zeros((len(bundle.flops), load.units.shape[0]))
+    else:
+        moved = bundle.act_bytes * load.units
+        if not bundle.always_spills:
+            moved -= rates.cache_bytes
+            np.maximum(moved, 0.0, out=moved)
+    if bundle.weighs:
+        moved += bundle.weight_bytes * (load.present * load.awake)
+    return moved
+
+
+def compute_time_s(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
+    """Seconds of one layer's arithmetic, shape ``(rows, n)``, tiles and waves included."""
+    matrix = bundle.kind in MATRIX
+    rate = rates.peak_flops_per_s[bundle.arithmetic] * (engine.compute_frac if matrix else 1.0)
+    compute_s: FloatArray = bundle.flops * (load.units / rate)
+    if matrix and engine.tile_weight_frac:
+        compute_s *= _inflation(bundle, load, rates, engine)
+    return compute_s
+
+
+def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
+    """Tile and wave inflation of GEMMs; each awake expert is a GEMM of its own.
 
     `kernel.tile_inflation` for groups of equal GEMMs launched together.
     """
-    columns = plan.columns[matrix][:, None]
-    groups = np.where(plan.experts[matrix][:, None] > 0, np.maximum(awake, 1e-9), 1.0)
-    total = np.maximum(units[matrix], 1e-9)
+    groups = np.maximum(load.awake, 1e-9)
+    total = np.maximum(load.units, 1e-9)
     rows = total / groups
-    best = np.full(rows.shape, np.inf)
+    best: FloatArray | None = None
     for tile_rows, tile_columns in TILE_SHAPES:
-        tiles = np.ceil(rows * (1.0 / tile_rows))
-        tiles *= np.ceil(columns * (1.0 / tile_columns))
-        tiles *= groups
-        waves = tiles / rates.unit_count
-        spread = np.where(waves <= 1.0, waves, np.ceil(waves))
-        spread *= rates.unit_count * float(tile_rows * tile_columns)
-        np.minimum(best, spread, out=best)
-    best /= total * columns
-    return 1.0 + engine.tile_weight_frac * (np.maximum(best, 1.0) - 1.0)
+        row_tiles = np.ceil(rows * (1.0 / tile_rows)) * groups
+        waves = row_tiles * np.ceil(bundle.columns * (1.0 / tile_columns))
+        waves /= rates.unit_count
+        whole = np.ceil(waves)
+        # One wave or less: split-K fills the device, only the padding of tiles remains.
+        np.copyto(waves, whole, where=whole > 1.0)
+        waves *= float(tile_rows * tile_columns)
+        best = waves if best is None else np.minimum(best, waves, out=best)
+    assert best is not None  # TILE_SHAPES is not empty
+    best *= rates.unit_count / total
+    best /= bundle.columns
+    np.maximum(best, 1.0, out=best)
+    best *= engine.tile_weight_frac
+    best += 1.0 - engine.tile_weight_frac
+    return best
 
 
-def _link_rows(
-    plan: Plan, sent: FloatArray, rates: Rates, engine: Engine
+def link_rate_s(
+    bundle: Bundle, load: Load, rates: Rates, engine: Engine
 ) -> tuple[FloatArray, FloatArray]:
-    """Seconds on the link and the latency of collectives; zero for all other rows."""
-    link_s, floor_s = np.zeros(sent.shape), np.zeros(sent.shape)
-    for index in np.flatnonzero(np.isin(plan.kind, _COLLECTIVE_KINDS)):
-        link = rates.links[int(plan.ranks[index])]
-        share = link.reduce_frac if plan.operators[index].kind == "all_reduce" else 1.0
-        link_s[index] = sent[index] * share / (link.bytes_per_s * engine.link_frac)
-        if not engine.overlaps:
-            floor_s[index] = link.floor_s * (sent[index] > 0.0)
-    return link_s, floor_s
+    """Seconds per byte sent, and seconds of an empty collective; shape ``(n,)``."""
+    link = rates.links[bundle.ranks]
+    share = link.reduce_frac if bundle.kind == "all_reduce" else 1.0
+    floor_s = np.zeros_like(load.units) if engine.overlaps else link.floor_s * load.present
+    return share / (link.bytes_per_s * engine.link_frac), floor_s
 
 
-def _attention_row(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Columns:
-    """Softmax attention: pairs of queries and keys, and the cache read once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixerCosts:
+    """One layer of an attention or a recurrence; arrays of shape ``(n,)``."""
+
+    flops: FloatArray
+    moved_bytes: FloatArray
+    compute_s: FloatArray
+    memory_s: FloatArray
+    floor_s: FloatArray
+
+
+def mixer_costs(
+    op: AttentionOperator | RecurrentOperator, step: Pass, rates: Rates, engine: Engine
+) -> MixerCosts:
+    """Price one layer of a token mixer."""
+    if isinstance(op, AttentionOperator):
+        flops, moved, rate = _attention(op, step, rates, engine)
+    else:
+        flops, moved, rate = _recurrence(op, step, rates, engine)
+    return MixerCosts(
+        flops=flops,
+        moved_bytes=moved,
+        compute_s=flops / rate,
+        memory_s=moved / (rates.mem_bytes_per_s * engine.memory_frac),
+        floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s, 0.0),
+    )
+
+
+_Work = tuple[FloatArray, FloatArray, FloatArray]
+
+
+def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
+    """FLOPs, bytes, FLOP/s of softmax attention: pairs of queries and keys, the cache once."""
     context, resident, whole = _contexts(op, step)
     queries = step.tokens
     pairs = queries * context
+    widths = op.head_dim + op.v_head_dim
     if step.decode:
-        flops = 2.0 * pairs * op.num_heads * (op.decode_head_dim + op.decode_v_head_dim)
-    else:
-        flops = 2.0 * pairs * op.num_heads * (op.head_dim + op.v_head_dim)
-    flops = flops + queries * whole * op.index_flops_per_pair
+        widths = op.decode_head_dim + op.decode_v_head_dim
+    flops = pairs * (2.0 * op.num_heads * widths)
     sequences = queries / step.new_tokens
     moved = sequences * resident * op.kv_bytes_per_token
-    moved = moved + sequences * whole * op.index_bytes_per_token
+    if op.topk is not None:
+        flops = flops + queries * whole * op.index_flops_per_pair
+        moved = moved + sequences * whole * op.index_bytes_per_token
     if not engine.overlaps:
         moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
-        moved = moved + np.maximum(pairs * op.score_bytes - rates.cache_bytes, 0.0)
+        if not engine.fuses_attention:
+            moved = moved + np.maximum(pairs * op.score_bytes - rates.cache_bytes, 0.0)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
-    frac = engine.compute_frac if step.decode else engine.attention_frac
-    compute_s = flops / (peak * frac)
-    memory_s = moved / (rates.mem_bytes_per_s * engine.memory_frac)
-    floor_s = np.where(queries > 0.0, engine.attention_floor_s, 0.0)
-    return _row(flops, moved, compute_s, memory_s, floor_s)
+    return flops, moved, peak * (engine.compute_frac if step.decode else engine.attention_frac)
 
 
-def _contexts(op: AttentionOperator, step: Pass) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _contexts(op: AttentionOperator, step: Pass) -> _Work:
     """Keys per query, keys read per sequence, keys scored by a sparse index per query."""
     if op.cross:
         return step.cross_context, step.cross_context, step.cross_context
     if not op.causal:
         everything = step.cached_tokens + step.new_tokens
         return everything, everything, everything
-    window = op.window
-    if op.topk is not None:
-        window = op.topk if window is None else min(window, op.topk)
-    context = mean_context_tokens(step.span_cached, step.span_new, window=window)
     whole = mean_context_tokens(step.span_cached, step.span_new, window=op.window)
+    context = whole
+    if op.topk is not None:
+        window = op.topk if op.window is None else min(op.window, op.topk)
+        context = mean_context_tokens(step.span_cached, step.span_new, window=window)
     if step.decode:
         return context, context, whole
     resident = resident_context_tokens(step.cached_tokens, step.new_tokens, window=op.window)
     return context, resident, whole
 
 
-def _recurrent_row(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine) -> _Columns:
-    """A state read and written once per sequence, and its update."""
+def _recurrence(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
+    """FLOPs, bytes, FLOP/s of a state read and written once per sequence, and its update."""
     queries = step.tokens
-    sequences = queries / step.new_tokens
     if step.decode:
-        flops = queries * op.state_flops_per_token
-        peak = rates.peak_flops_per_s[ARITHMETIC_INDEX["vector"]]
+        flops, arithmetic = queries * op.state_flops_per_token, "vector"
     else:
-        flops = queries * op.matrix_flops_per_token
-        peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
-    moved = 2.0 * sequences * op.state_bytes
+        flops, arithmetic = queries * op.matrix_flops_per_token, op.arithmetic
+    moved = queries / step.new_tokens * (2.0 * op.state_bytes)
     if not engine.overlaps:
         moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
-    compute_s = flops / (peak * engine.attention_frac)
-    memory_s = moved / (rates.mem_bytes_per_s * engine.memory_frac)
-    floor_s = np.where(queries > 0.0, engine.attention_floor_s, 0.0)
-    return _row(flops, moved, compute_s, memory_s, floor_s)
+    peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[arithmetic]]
+    return flops, moved, peak * engine.attention_frac
 
 
-def _row(
-    flops: FloatArray,
-    moved: FloatArray,
-    compute_s: FloatArray,
-    memory_s: FloatArray,
-    floor_s: FloatArray,
-) -> _Columns:
-    zero = np.zeros((1, flops.shape[0]))
-    return (
-        flops[None],
-        moved[None],
-        zero,
-        compute_s[None],
-        memory_s[None],
-        zero,
-        floor_s[None],
+def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> OperatorCosts:
+    """Price every operator of `plan` for every case of `step`.
+
+    Notes
+    -----
+    Compute time is FLOPs over ``peak * compute_frac``, lengthened by tiles and waves;
+    memory time is bytes over ``bandwidth * memory_frac``. Weights are read once per
+    pass (routed experts: as many as the tokens wake), the KV cache once per pass,
+    intermediates only as far as they exceed the last-level cache.
+    """
+    mixers = plan.mixers
+    arrays = np.zeros((7, plan.size, step.tokens.shape[0]))
+    for bundle in plan.bundles:
+        _fill_bundle(arrays, plan, bundle, step, rates, engine)
+    for row, op in enumerate(mixers, len(plan.operators)):
+        cost = mixer_costs(op, step, rates, engine)
+        arrays[0, row], arrays[1, row] = cost.flops, cost.moved_bytes
+        arrays[3, row], arrays[4, row] = cost.compute_s, cost.memory_s
+        arrays[6, row] = cost.floor_s
+    return OperatorCosts(
+        names=(*(op.name for op in plan.operators), *(op.name for op in mixers)),
+        kinds=(
+            *(op.kind for op in plan.operators),
+            *("attention" for _ in plan.attention),
+            *("recurrent" for _ in plan.recurrent),
+        ),
+        layers=plan.layers,
+        count=np.concatenate([plan.count, [op.count for op in mixers]]),
+        arithmetic=np.concatenate(
+            [plan.arithmetic, [ARITHMETIC_INDEX[op.arithmetic] for op in mixers]]
+        ).astype(np.intp),
+        launches=np.concatenate([plan.launches, [1.0 for _ in mixers]]),
+        flops=arrays[0],
+        moved_bytes=arrays[1],
+        sent_bytes=arrays[2],
+        compute_s=arrays[3],
+        memory_s=arrays[4],
+        link_s=arrays[5],
+        floor_s=arrays[6],
     )
+
+
+def _fill_bundle(
+    arrays: FloatArray, plan: Plan, bundle: Bundle, step: Pass, rates: Rates, engine: Engine
+) -> None:
+    """Write the costs of a bundle's operators, in the order of ``OperatorCosts``."""
+    load = load_of(plan, bundle, step, engine)
+    rows, members = bundle.row_of, bundle.members
+    moved = moved_bytes(bundle, load, rates, engine)
+    arrays[0, members] = (bundle.flops * load.units)[rows]
+    arrays[1, members] = moved[rows]
+    arrays[2, members] = (bundle.sent_bytes * load.units)[rows]
+    arrays[3, members] = compute_time_s(bundle, load, rates, engine)[rows]
+    arrays[4, members] = (moved / (rates.mem_bytes_per_s * engine.memory_frac))[rows]
+    floor_s = plan.launches[members, None] * engine.kernel_floor_s * load.present
+    if bundle.kind in COLLECTIVES:
+        each_s, empty_s = link_rate_s(bundle, load, rates, engine)
+        arrays[5, members] = arrays[2, members] * each_s
+        floor_s = floor_s + empty_s
+    arrays[6, members] = floor_s
