@@ -108,9 +108,15 @@ def _caches(
             if mixer is None or not (mixer.causal or getattr(mixer, "cross", False)):
                 continue
             per_token = _kv_bytes_per_token(mixer, layout, formats)
-            key = (per_token, mixer.window, getattr(mixer, "cross", False))
-            if per_token:
-                kinds[key] = kinds.get(key, 0.0) + block.count * stage
+            cross = getattr(mixer, "cross", False)
+            entries = [(per_token, mixer.window, cross)]
+            compression = getattr(mixer, "compression", 1)
+            if compression > 1:
+                # The whole past stays too, at one entry per `compression` tokens.
+                entries.append((per_token / compression, None, cross))
+            for key in entries:
+                if per_token:
+                    kinds[key] = kinds.get(key, 0.0) + block.count * stage
     caches = tuple(
         CacheKind(count=count, bytes_per_token=per_token, window=window, cross=cross)
         for (per_token, window, cross), count in kinds.items()
