@@ -2,6 +2,7 @@
 """What cannot be answered: one line on stderr, exit code 2, and what to do next."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -234,7 +235,9 @@ def test_no_network_is_quick_and_quiet():
         "sys.exit(main(['predict', 'acme/model-that-is-nowhere', '--gpu', 'L4']))"
     )
     command = [sys.executable, "-c", watch]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    hidden = ("HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    env = {name: value for name, value in os.environ.items() if name.upper() not in hidden}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot be reached" in done.stderr
