@@ -1,234 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one composition: names to times, memory, power and energy, for one case or many."""
+"""The one composition: names to times, memory, power and energy, for one case.
+
+Many cases, and the pricing of this one: `roofline.table`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from roofline.caveats import caveats_of
-from roofline.devices import DeviceColumns
 from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
 from roofline.physics.plan import ARITHMETIC
-from roofline.pricing import BOUNDS, PRICED, Setup, Work, price
-from roofline.scenarios import Scenarios, group_keys, read_scenarios
-from roofline.setups import (
-    FormatNames,
-    as_accelerator,
-    as_engine,
-    as_model,
-    check_formats,
-    layout_of,
-    setup_of,
-    weight_name,
-)
+from roofline.pricing import BOUNDS, Setup
+from roofline.scenarios import read_scenarios
+from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, weight_name
+from roofline.table import CHUNK, DEGREES, predict_table, resolve
 from specs.accelerator import Accelerator
 from specs.engine import Engine
-from specs.errors import InvalidInputError, RooflineError
+from specs.errors import InvalidInputError
 from specs.model import Model
 
-CHUNK = 2048
-"""Cases priced at once: their operator tables stay in the processor's cache."""
-
-_GROUPED = ("model", "engine", "weight_dtype", "kv_dtype", "act_dtype")
-_DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
-
-
-def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dict[str, Any]:
-    """Price many scenarios in one call.
-
-    Parameters
-    ----------
-    scenarios : mapping of str to scalar or sequence, or DataFrame
-        Columns of `roofline.scenarios`; scalars apply to all rows. ``model``, ``gpu``
-        and ``engine`` may hold names or the nouns themselves.
-    errors : {"raise", "column"}
-        Raise the first thing that is wrong, or leave that row empty (NaN) and say why
-        in the column ``error``.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n,)
-        The numbers of `Estimate`, flat, in SI units; ``bound_prefill`` and
-        ``bound_decode`` index ``roofline.pricing.BOUNDS``, ``arithmetic`` indexes
-        ``plan.ARITHMETIC``. With ``errors="column"`` also ``error``.
-
-    Raises
-    ------
-    RooflineError
-        With ``errors="raise"``, for the first row that cannot be priced.
-    """
-    if errors not in ("raise", "column"):
-        raise InvalidInputError(f"errors is {errors!r}; give 'raise' or 'column'.")
-    table = read_scenarios(scenarios)
-    outcome = _Outcome(table.size, table.problems.copy(), raises=errors == "raise")
-    devices, device_index = _nouns(table, "gpu", as_accelerator, outcome)
-    models, _ = _nouns(table, "model", as_model, outcome)
-    keys = group_keys(table, (*_GROUPED, *_DEGREES))
-    # A default engine depends on the kind of device: keep kinds apart then.
-    if "" in table.text["engine"][0]:
-        keys = keys * (len(devices) + 1) + device_index
-    if table.size and (keys == keys[0]).all():
-        groups = [np.arange(table.size)]
-    else:
-        order = np.argsort(keys, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
-    for rows in groups:
-        if rows.size:
-            _price_group(table, rows, models, devices, device_index, outcome)
-    return outcome.columns(errors == "column")
-
-
-class _Outcome:
-    """Collects columns; rows never priced stay NaN."""
-
-    def __init__(self, size: int, problems: NDArray[np.object_], *, raises: bool) -> None:
-        self.size, self.problems, self.raises = size, problems, raises
-        self.values: dict[str, np.ndarray] = {}
-        if raises:
-            for message in problems[problems != ""][:1]:
-                raise InvalidInputError(str(message))
-
-    def fail(self, rows: NDArray[np.intp], error: RooflineError) -> None:
-        """Note `error` for rows that carry none yet."""
-        if self.raises:
-            raise error
-        for row in rows:
-            self.problems[row] = self.problems[row] or str(error)
-
-    def put(self, rows: NDArray[np.intp], part: Mapping[str, np.ndarray]) -> None:
-        """Write priced columns of some rows."""
-        for name, values in part.items():
-            if name not in self.values:
-                empty: Any = False if values.dtype == bool else np.nan
-                kind = values.dtype if values.dtype == bool else float
-                self.values[name] = np.full(self.size, empty, dtype=kind)
-            self.values[name][rows] = values
-
-    def columns(self, with_errors: bool) -> dict[str, Any]:
-        """All columns, and ``error`` where asked for; empty ones where nothing was priced."""
-        result: dict[str, Any] = dict(self.values)
-        for name in PRICED if not result else ():
-            dtype = bool if name == "fits" else float
-            result[name] = np.full(self.size, False if name == "fits" else np.nan, dtype=dtype)
-        if with_errors:
-            result["error"] = self.problems
-        return result
-
-
-def _nouns(
-    table: Scenarios, column: str, read: Callable[[Any], Any], outcome: _Outcome
-) -> tuple[list[Any], NDArray[np.intp]]:
-    """Distinct nouns of a column, None where a name resolves to nothing."""
-    values, index = table.text[column]
-    nouns: list[Any] = []
-    for code, value in enumerate(values):
-        try:
-            nouns.append(read(value))
-        except RooflineError as error:
-            outcome.fail(np.flatnonzero(index == code), error)
-            nouns.append(None)
-    return nouns, index
-
-
-def _price_group(
-    table: Scenarios,
-    rows: NDArray[np.intp],
-    models: list[Model | None],
-    devices: list[Accelerator | None],
-    device_index: NDArray[np.intp],
-    outcome: _Outcome,
-) -> None:
-    """Price rows that share everything but device and sizes."""
-    if not outcome.raises:
-        rows = rows[outcome.problems[rows] == ""]
-        if not rows.size:
-            return
-    used = np.unique(device_index[rows])
-    first = devices[used[0]]
-    model = models[table.text["model"][1][rows[0]]]
-    assert first is not None  # rows of unknown names carry a problem already
-    assert model is not None
-    try:
-        setup, names = _resolve(table, int(rows[0]), model, first)
-    except RooflineError as error:
-        outcome.fail(rows, error)
-        return
-    rows = _able(rows, used, devices, device_index, setup, names, outcome)
-    if not rows.size:
-        return
-    local = np.searchsorted(used, device_index[rows])
-    columns = DeviceColumns.of([device or first for device in (devices[u] for u in used)])
-    work = _work(table, rows)
-    for start in range(0, rows.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        case = columns.take(local[part], setup.ranks)
-        outcome.put(rows[part], price(setup, _slice(work, part), case))
-
-
-def _resolve(
-    table: Scenarios, row: int, model: Model, device: Accelerator
-) -> tuple[Setup, FormatNames]:
-    """Setup of one group, from its first row."""
-    text = {name: values[index[row]] for name, (values, index) in table.text.items()}
-    engine = as_engine(text["engine"], device)
-    degrees = {name: int(table.numbers[name][row]) for name in _DEGREES}
-    names = FormatNames(
-        weight=text["weight_dtype"], kv=text["kv_dtype"], activation=text["act_dtype"]
-    )
-    return setup_of(model, layout_of(engine, **degrees), names, engine), names
-
-
-def _able(
-    rows: NDArray[np.intp],
-    used: NDArray[np.intp],
-    devices: list[Accelerator | None],
-    device_index: NDArray[np.intp],
-    setup: Setup,
-    names: FormatNames,
-    outcome: _Outcome,
-) -> NDArray[np.intp]:
-    """Rows whose device has the arithmetic that was asked for by name."""
-    for code in used:
-        device = devices[code]
-        assert device is not None
-        try:
-            check_formats(device, setup.engine, names)
-        except RooflineError as error:
-            mine = device_index[rows] == code
-            outcome.fail(rows[mine], error)
-            rows = rows[~mine]
-    return rows
-
-
-def _work(table: Scenarios, rows: NDArray[np.intp]) -> Work:
-    numbers = {name: values[rows] for name, values in table.numbers.items()}
-    serving = numbers["concurrency"] > 0
-    batch = np.where(serving, numbers["concurrency"], np.maximum(numbers["batch"], 1.0))
-    return Work(
-        batch=batch,
-        serving=serving,
-        input_tokens=numbers["input_len"],
-        cached_tokens=numbers["cached_len"],
-        output_tokens=numbers["output_len"],
-        power_limit_w=numbers["power_limit_w"],
-    )
-
-
-def _slice(work: Work, part: slice) -> Work:
-    return Work(
-        batch=work.batch[part],
-        serving=work.serving[part],
-        input_tokens=work.input_tokens[part],
-        cached_tokens=work.cached_tokens[part],
-        output_tokens=work.output_tokens[part],
-        power_limit_w=work.power_limit_w[part],
-    )
+__all__ = ["CHUNK", "predict", "predict_table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +112,7 @@ def predict(
         **{name: value for name, value in _given(locals()) if value is not None},
     }
     table = predict_table(columns)
-    setup, names = _resolve(read_scenarios(columns), 0, chosen, device)
+    setup, names = resolve(read_scenarios(columns), 0, chosen, device)
     case = _Case(
         setup=setup,
         names=names,
@@ -330,7 +127,7 @@ def predict(
 
 
 def _given(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, values[name]) for name in _DEGREES]
+    return [(name, values[name]) for name in DEGREES]
 
 
 def _is_count(value: Any) -> bool:

@@ -99,6 +99,10 @@ class Stretch:
     passes: FloatArray
 
 
+_IDEALS: dict[tuple[object, ...], Setup] = {}
+_SHAPES: dict[tuple[object, ...], int] = {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Model, layout, formats and engine, compiled once for any number of cases."""
@@ -119,19 +123,38 @@ class Setup:
         return encoder_plan(self.model, self.layout, self.formats, self.engine)
 
     @cached_property
+    def ideal(self) -> Setup:
+        """The same on the ideal machine: the hard floor. Engines share it."""
+        engine = get_engine("ideal")
+        if self.engine is engine:
+            return self
+        key = (id(self.model), self.layout, self.formats)
+        kept = _IDEALS.get(key)
+        if kept is None or kept.model is not self.model:
+            if len(_IDEALS) > 20_000:
+                _IDEALS.clear()
+            kept = _IDEALS[key] = replace(self, engine=engine)
+        return kept
+
+    @cached_property
     def sizes(self) -> Footprint:
-        """Bytes of one rank."""
+        """Bytes of one rank, whatever the engine."""
+        if self.ideal is not self:
+            return self.ideal.sizes
         return footprint(self.model, self.layout, self.formats)
 
     @cached_property
-    def ideal(self) -> Setup:
-        """The same on the ideal machine: the hard floor."""
-        return Setup(
-            model=self.model,
-            layout=self.layout,
-            formats=self.formats,
-            engine=get_engine("ideal"),
+    def shape(self) -> int:
+        """A number that setups share whose plans differ in amounts alone."""
+        plans = (self.decoder, self.encoder, self.ideal.decoder, self.ideal.encoder)
+        key = (
+            self.engine,
+            self.layout,
+            self.generates,
+            tuple((kind.window, kind.cross) for kind in self.sizes.caches),
+            *(plan and plan.shape_key for plan in plans),
         )
+        return _SHAPES.setdefault(key, len(_SHAPES))
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -487,8 +510,7 @@ def _utilisation(
     """MFU of the prefill and MBU of the decode step, at the rates of what runs there."""
     plan = setup.decoder if setup.generates else setup.encoder
     assert plan is not None
-    work = plan.flops * plan.count
-    main = int(plan.arithmetic[int(np.argmax(work))]) if work.size else 0
+    main = plan.main_arithmetic
     peak = devices.rates.peak_flops_per_s[main]
     stages = setup.layout.pp
     step_s = np.maximum(step.time_s, 1e-30)

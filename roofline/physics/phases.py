@@ -15,8 +15,15 @@ import numpy as np
 
 from roofline.physics.kernel import FloatArray
 from roofline.physics.plan import (
+    ACT_BYTES,
     ARITHMETIC_INDEX,
     COLLECTIVES,
+    COUNT,
+    FLOPS,
+    LAUNCHES,
+    SENT_BYTES,
+    WEIGHT_BYTES,
+    Amount,
     AttentionOperator,
     Bundle,
     Plan,
@@ -97,11 +104,11 @@ class _Sums:
     memory_s: FloatArray
     link_s: FloatArray
     floor_s: FloatArray
-    launches: FloatArray | float
-    layers: FloatArray | float
+    launches: Amount
+    layers: Amount
 
     @classmethod
-    def empty(cls, size: int, layers: FloatArray | float) -> _Sums:
+    def empty(cls, size: int, layers: Amount) -> _Sums:
         """Nothing yet."""
         zeros = np.zeros((6, size))
         return cls({}, zeros[0], zeros[1], zeros[2], zeros[3], zeros[4], zeros[5], 0.0, layers)
@@ -129,35 +136,33 @@ def _add_bundle(
 ) -> None:
     """Add a bundle: row by row only where a maximum is taken for each row."""
     load = load_of(plan, bundle, step, engine)
-    sums.launches = sums.launches + bundle.launches[0]
+    totals = bundle.totals
+    sums.launches = sums.launches + totals[LAUNCHES]
     if not engine.overlaps:
-        sums.floor_s += bundle.launches[0] * engine.kernel_floor_s * load.present
+        sums.floor_s += totals[LAUNCHES] * engine.kernel_floor_s * load.present
+    if bundle.works:
+        sums.add_flops(bundle.arithmetic, totals[FLOPS] * load.units)
     if bundle.kind in COLLECTIVES:
         each_s, empty_s = link_rate_s(bundle, load, rates, engine)
-        sent = weighted(bundle.count, bundle.sent_bytes) * load.units
+        sent = totals[SENT_BYTES] * load.units
         sums.sent_bytes += sent
         sums.link_s += sent * each_s
-        sums.floor_s += bundle.count.sum(axis=0) * empty_s
-    if bundle.works:
-        total = weighted(bundle.count, bundle.flops) * load.units
-        sums.add_flops(bundle.arithmetic, total)
-    if engine.overlaps:
-        _add_overlapping(sums, bundle, load, rates, engine)
-    elif bundle.weighs or bundle.kind not in COLLECTIVES:
+        sums.floor_s += totals[COUNT] * empty_s
+    elif engine.overlaps or (bundle.always_spills and not bundle.works):
+        _add_linear(sums, bundle, load, rates, engine)
+    else:
         _add_in_turn(sums, bundle, load, rates, engine)
 
 
-def _add_overlapping(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
-    """Bytes and seconds of a bundle whose operators all overlap: totals are enough."""
-    memory_rate = rates.mem_bytes_per_s * engine.memory_frac
+def _add_linear(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
+    """Bytes and seconds of a bundle of which totals say all."""
     moved = np.zeros_like(load.units)
     if bundle.always_spills:
-        moved += weighted(bundle.count, bundle.act_bytes) * load.units
+        moved += bundle.totals[ACT_BYTES] * load.units
     if bundle.weighs:
-        weights = weighted(bundle.count, bundle.weight_bytes)
-        moved += weights * (load.present * load.awake)
+        moved += bundle.totals[WEIGHT_BYTES] * (load.present * load.awake)
     sums.moved_bytes += moved
-    sums.memory_s += moved / memory_rate
+    sums.memory_s += moved / (rates.mem_bytes_per_s * engine.memory_frac)
     if bundle.works:
         sums.compute_s += weighted(bundle.count, compute_time_s(bundle, load, rates, engine))
 

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.physics.kernel import FloatArray
 from specs.accelerator import COMPUTE_PRECISIONS
 
 ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "int8_block", "vector")
@@ -24,6 +25,9 @@ accumulate in 16 bits, 8-bit integer products of blocks that each carry a scale,
 ordinary vector units."""
 
 ARITHMETIC_INDEX = {name: index for index, name in enumerate(ARITHMETIC)}
+
+Amount = float | FloatArray
+"""One number, or one per case, shape ``(n,)``."""
 
 TOKENS, SEQUENCES, ROUTED, CROSS = range(4)
 """What an operator's work grows with: tokens of the step, sequences of the step,
@@ -104,23 +108,23 @@ class AttentionOperator:
     """
 
     name: str
-    count: float
-    num_heads: float
-    head_dim: float
-    v_head_dim: float
-    decode_head_dim: float
-    decode_v_head_dim: float
-    kv_heads: float
-    kv_bytes_per_token: float
+    count: Amount
+    num_heads: Amount
+    head_dim: Amount
+    v_head_dim: Amount
+    decode_head_dim: Amount
+    decode_v_head_dim: Amount
+    kv_heads: Amount
+    kv_bytes_per_token: Amount
     window: int | None
     causal: bool
     cross: bool
     topk: int | None
-    io_bytes_per_token: float
+    io_bytes_per_token: Amount
     arithmetic: str
-    score_bytes: float
-    index_flops_per_pair: float = 0.0
-    index_bytes_per_token: float = 0.0
+    score_bytes: Amount
+    index_flops_per_pair: Amount = 0.0
+    index_bytes_per_token: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +136,11 @@ class RecurrentOperator:
     """
 
     name: str
-    count: float
-    state_bytes: float
-    matrix_flops_per_token: float
-    state_flops_per_token: float
-    io_bytes_per_token: float
+    count: Amount
+    state_bytes: Amount
+    matrix_flops_per_token: Amount
+    state_flops_per_token: Amount
+    io_bytes_per_token: Amount
     arithmetic: str
 
 
@@ -160,9 +164,9 @@ class Bundle:
     members, row_of : ndarray of int
         Positions in ``Plan.operators``, and the row of each.
     count, flops, weight_bytes, act_bytes, sent_bytes, columns : ndarray
-        Columns, each summed over its members or equal for them.
-    launches : ndarray, shape (1, 1) or (1, n)
-        Kernels launched by all members in all their layers.
+        Columns, each equal for the members of a row but for `count`, their sum.
+    totals : ndarray, shape (6, 1) or (6, n)
+        Sums over rows and layers, as `TOTALS` names them.
     """
 
     kind: str
@@ -181,7 +185,7 @@ class Bundle:
     act_bytes: NDArray[np.float64]
     sent_bytes: NDArray[np.float64]
     columns: NDArray[np.float64]
-    launches: NDArray[np.float64]
+    totals: NDArray[np.float64]
 
     @property
     def shape_key(self) -> tuple[object, ...]:
@@ -199,27 +203,37 @@ class Bundle:
         )
 
 
-BUNDLE_COLUMNS = (
-    "count",
-    "flops",
-    "weight_bytes",
-    "act_bytes",
-    "sent_bytes",
-    "columns",
-    "launches",
-)
+COLUMNS = ("count", "flops", "weight_bytes", "act_bytes", "sent_bytes", "columns")
+"""Columns of a bundle."""
+
+TOTALS = ("count", "launches", "flops", "weight_bytes", "act_bytes", "sent_bytes")
+COUNT, LAUNCHES, FLOPS, WEIGHT_BYTES, ACT_BYTES, SENT_BYTES = range(6)
+"""Rows of ``Bundle.totals``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Operators of one stack of layers on one rank, and their columns as arrays.
 
-    Arrays have shape ``(n_ops,)`` over `operators`.
+    Parameters
+    ----------
+    bundles : tuple of Bundle
+        The operators, as arrays that are priced together.
+    layers : float
+        Layers with a token mixer: attention or recurrence.
+    main_arithmetic : int
+        Index into `ARITHMETIC` of the operator with the most FLOPs per unit.
+    num_experts, topk, expert_ranks, pooled_replicas : int
+        Experts, those chosen per token, ranks that share them, replicas whose tokens
+        meet at them.
     """
 
     operators: tuple[Operator, ...]
     attention: tuple[AttentionOperator, ...]
     recurrent: tuple[RecurrentOperator, ...]
+    bundles: tuple[Bundle, ...]
+    layers: Amount
+    main_arithmetic: int
     num_experts: int
     topk: int
     expert_ranks: int
@@ -249,37 +263,9 @@ class Plan:
         return self._column("launches")
 
     @cached_property
-    def flops(self) -> NDArray[np.float64]:
-        """FLOPs of each operator per unit of its driver."""
-        return self._column("flops")
-
-    @cached_property
     def arithmetic(self) -> NDArray[np.intp]:
         """Index into `ARITHMETIC` of each operator."""
         return np.array([ARITHMETIC_INDEX[op.arithmetic] for op in self.operators], dtype=np.intp)
-
-    @cached_property
-    def main_arithmetic(self) -> int:
-        """Index into `ARITHMETIC` of the operator with the most FLOPs per unit."""
-        works = [op.flops * op.count for op in self.operators]
-        if not works:
-            return 0
-        return ARITHMETIC_INDEX[self.operators[works.index(max(works))].arithmetic]
-
-    @cached_property
-    def layers(self) -> float:
-        """Layers with a token mixer: attention or recurrence."""
-        return sum(op.count for op in self.mixers)
-
-    @cached_property
-    def bundles(self) -> tuple[Bundle, ...]:
-        """The operators, as arrays that are priced together."""
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for index, op in enumerate(self.operators):
-            kind = op.kind if op.kind in (*MATRIX, *COLLECTIVES) else "local"
-            key = (kind, op.driver, op.arithmetic, op.always_spills, op.experts > 0, op.ranks)
-            groups.setdefault(key, []).append(index)
-        return tuple(_bundle(self.operators, members) for members in groups.values())
 
     @cached_property
     def shape_key(self) -> tuple[object, ...]:
@@ -292,48 +278,60 @@ class Plan:
             self.pooled_replicas,
             tuple(bundle.shape_key for bundle in self.bundles),
             tuple(
-                (op.window, op.causal, op.cross, op.topk, op.arithmetic, op.score_bytes > 0)
-                for op in self.attention
+                (op.window, op.causal, op.cross, op.topk, op.arithmetic) for op in self.attention
             ),
             tuple(op.arithmetic for op in self.recurrent),
         )
 
 
-def _bundle(operators: Sequence[Operator], members: list[int]) -> Bundle:
+def _bundles(operators: Sequence[Operator]) -> tuple[Bundle, ...]:
+    groups: dict[tuple[object, ...], list[Operator]] = {}
+    members: dict[tuple[object, ...], list[int]] = {}
+    for index, op in enumerate(operators):
+        kind = op.kind if op.kind in (*MATRIX, *COLLECTIVES) else "local"
+        key = (kind, op.driver, op.arithmetic, op.always_spills, op.experts > 0, op.ranks)
+        groups.setdefault(key, []).append(op)
+        members.setdefault(key, []).append(index)
+    return tuple(_bundle(str(key[0]), groups[key], members[key]) for key in groups)
+
+
+def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) -> Bundle:
     """Merge operators that cost the same into one row."""
+    counts: dict[tuple[float, ...], float] = {}
     rows: dict[tuple[float, ...], int] = {}
-    row_of: list[int] = []
-    counts: list[float] = []
-    for index in members:
-        op = operators[index]
+    row_of = []
+    for op in operators:
         each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns)
-        row = rows.setdefault(each, len(rows))
-        row_of.append(row)
-        if row == len(counts):
-            counts.append(0.0)
-        counts[row] += op.count
-    first = operators[members[0]]
-    table = np.array(list(rows), dtype=float).T[:, :, None]
-    launches = sum(operators[index].launches * operators[index].count for index in members)
+        row_of.append(rows.setdefault(each, len(rows)))
+        counts[each] = counts.get(each, 0.0) + op.count
+    table = np.array([(counts[each], *each) for each in rows], dtype=float).T[:, :, None]
+    totals = table[:1] * table[:, :, 0:1]
+    launches = sum(op.launches * op.count for op in operators)
+    first = operators[0]
     return Bundle(
-        kind=first.kind if first.kind in (*MATRIX, *COLLECTIVES) else "local",
+        kind=kind,
         driver=first.driver,
         arithmetic=ARITHMETIC_INDEX[first.arithmetic],
         always_spills=first.always_spills,
         routed=first.experts > 0,
-        works=bool(table[0].any()),
-        weighs=bool(table[1].any()),
+        works=bool(table[1].any()),
+        weighs=bool(table[2].any()),
         ranks=first.ranks,
         members=np.array(members, dtype=np.intp),
         row_of=np.array(row_of, dtype=np.intp),
-        count=np.array(counts, dtype=float)[:, None],
-        flops=table[0],
-        weight_bytes=table[1],
-        act_bytes=table[2],
-        sent_bytes=table[3],
-        columns=table[4],
-        launches=np.array([[launches]], dtype=float),
+        count=table[0],
+        flops=table[1],
+        weight_bytes=table[2],
+        act_bytes=table[3],
+        sent_bytes=table[4],
+        columns=table[5],
+        totals=np.array([table[0].sum(axis=0), [launches], *totals[1:5].sum(axis=1)]),
     )
+
+
+def _main_arithmetic(operators: Sequence[Operator]) -> int:
+    most = max(operators, key=lambda op: op.flops * op.count, default=None)
+    return 0 if most is None else ARITHMETIC_INDEX[most.arithmetic]
 
 
 def make_plan(
@@ -351,6 +349,9 @@ def make_plan(
         operators=tuple(operators),
         attention=tuple(attention),
         recurrent=tuple(recurrent),
+        bundles=_bundles(operators),
+        layers=sum(op.count for op in attention) + sum(op.count for op in recurrent),
+        main_arithmetic=_main_arithmetic(operators),
         num_experts=num_experts,
         topk=topk,
         expert_ranks=expert_ranks,

@@ -23,6 +23,7 @@ from roofline.physics.plan import (
     ROUTED,
     SEQUENCES,
     TOKENS,
+    Amount,
     AttentionOperator,
     Bundle,
     Plan,
@@ -106,7 +107,7 @@ class OperatorCosts:
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
-    layers: float
+    layers: Amount
     count: FloatArray
     arithmetic: FloatArray
     launches: FloatArray

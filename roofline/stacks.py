@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Setups of the same shape side by side: their cases are priced in one go.
+
+A table of many models, formats and degrees has few cases of each. Pricing takes the
+same few hundred array operations for one case as for a thousand, so setups whose plans
+differ in amounts alone are priced together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.physics.memory import Footprint
+from roofline.physics.stacking import AmountStack, PlanStack
+from roofline.pricing import Setup
+
+_FOOTPRINT_AMOUNTS = (
+    "weights_bytes",
+    "state_bytes_per_sequence",
+    "act_bytes_per_token",
+    "logit_bytes_per_sequence",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _FootprintStack:
+    """Footprints whose caches grow alike."""
+
+    first: Footprint
+    amounts: AmountStack
+    caches: tuple[AmountStack, ...]
+
+    @classmethod
+    def of(cls, sizes: Sequence[Footprint]) -> _FootprintStack:
+        caches = zip(*(each.caches for each in sizes), strict=True)
+        return cls(
+            sizes[0],
+            AmountStack.of(sizes, _FOOTPRINT_AMOUNTS),
+            tuple(AmountStack.of(kinds, ("count", "bytes_per_token")) for kinds in caches),
+        )
+
+    def take(self, index: NDArray[np.intp]) -> Footprint:
+        kinds = zip(self.first.caches, self.caches, strict=True)
+        caches = tuple(replace(kind, **stack.take(index)) for kind, stack in kinds)
+        return replace(self.first, caches=caches, **self.amounts.take(index))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is compiled of setups, stacked."""
+
+    decoder: PlanStack
+    encoder: PlanStack | None
+    sizes: _FootprintStack
+
+    @classmethod
+    def of(cls, setups: Sequence[Setup]) -> _Parts:
+        encoders = [setup.encoder for setup in setups if setup.encoder is not None]
+        return cls(
+            PlanStack.of([setup.decoder for setup in setups]),
+            PlanStack.of(encoders) if encoders else None,
+            _FootprintStack.of([setup.sizes for setup in setups]),
+        )
+
+    def take(self, like: Setup, index: NDArray[np.intp]) -> Setup:
+        setup = replace(like)
+        # What its properties would compile from one model, they find already there.
+        vars(setup)["decoder"] = self.decoder.take(index)
+        vars(setup)["encoder"] = None if self.encoder is None else self.encoder.take(index)
+        vars(setup)["sizes"] = self.sizes.take(index)
+        return setup
+
+
+@dataclass(frozen=True, slots=True)
+class SetupStack:
+    """Setups with the same ``shape``; ``take`` deals them out to cases."""
+
+    first: Setup
+    parts: tuple[_Parts, _Parts] | None
+
+    @classmethod
+    def of(cls, setups: Sequence[Setup]) -> SetupStack:
+        """Stack setups, and their ideals; all must have the shape of the first."""
+        if len(setups) == 1:
+            return cls(setups[0], None)
+        return cls(setups[0], (_Parts.of(setups), _Parts.of([each.ideal for each in setups])))
+
+    def take(self, index: NDArray[np.intp]) -> Setup:
+        """One setup whose amounts are those of setup ``index[i]`` for case i."""
+        if self.parts is None:
+            return self.first
+        own, ideal = self.parts
+        setup = own.take(self.first, index)
+        vars(setup)["ideal"] = ideal.take(self.first.ideal, index)
+        return setup

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many scenarios in one call: columns in, columns out.
+
+Rows that ask for the same setup (model, layout, formats, engine) are found first; setups
+of the same shape then form a stack, and a stack is priced in chunks of rows, whatever
+the devices and sizes. Chunks are spread over threads: numpy computes outside Python's
+lock. Results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.devices import DeviceColumns
+from roofline.pricing import PRICED, Setup, Work, price
+from roofline.scenarios import Scenarios, group_keys, read_scenarios
+from roofline.setups import (
+    FormatNames,
+    as_accelerator,
+    as_engine,
+    as_model,
+    check_formats,
+    layout_of,
+    setup_of,
+)
+from roofline.stacks import SetupStack
+from specs.accelerator import Accelerator
+from specs.errors import InvalidInputError, RooflineError
+from specs.model import Model
+
+CHUNK = 2048
+"""Cases priced at once: their arrays stay in the processor's cache."""
+
+DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
+_GROUPED = ("model", "engine", "weight_dtype", "kv_dtype", "act_dtype", *DEGREES)
+_CHECKED = ("engine", "weight_dtype", "act_dtype", "gpu")
+
+Rows = NDArray[np.intp]
+
+
+def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dict[str, Any]:
+    """Price many scenarios in one call.
+
+    Parameters
+    ----------
+    scenarios : mapping of str to scalar or sequence, or DataFrame
+        Columns of `roofline.scenarios`; scalars apply to all rows. ``model``, ``gpu``
+        and ``engine`` may hold names or the nouns themselves.
+    errors : {"raise", "column"}
+        Raise the first thing that is wrong, or leave that row empty (NaN) and say why
+        in the column ``error``.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n,)
+        The numbers of `Estimate`, flat, in SI units; ``bound_prefill`` and
+        ``bound_decode`` index ``roofline.pricing.BOUNDS``, ``arithmetic`` indexes
+        ``plan.ARITHMETIC``. With ``errors="column"`` also ``error``.
+
+    Raises
+    ------
+    RooflineError
+        With ``errors="raise"``, for the first row that cannot be priced.
+    """
+    if errors not in ("raise", "column"):
+        raise InvalidInputError(f"errors is {errors!r}; give 'raise' or 'column'.")
+    table = read_scenarios(scenarios)
+    outcome = _Outcome(table.size, table.problems.copy(), raises=errors == "raise")
+    devices, device_index = _nouns(table, "gpu", as_accelerator, outcome)
+    models, model_index = _nouns(table, "model", as_model, outcome)
+    stacks = _Stacks(table.size)
+    for rows in _groups(table, devices, device_index):
+        rows = rows[outcome.sound[rows]]
+        if rows.size:
+            device, model = devices[device_index[rows[0]]], models[model_index[rows[0]]]
+            _find_setup(table, rows, model, device, stacks, outcome)
+    _check_formats(table, devices, stacks, outcome)
+    _price(table, devices, device_index, stacks, outcome)
+    return outcome.columns(errors == "column")
+
+
+class _Outcome:
+    """Collects columns; rows never priced stay NaN."""
+
+    def __init__(self, size: int, problems: NDArray[np.object_], *, raises: bool) -> None:
+        self.size, self.problems, self.raises = size, problems, raises
+        self.sound = problems == ""
+        self.values: dict[str, np.ndarray] = {}
+        if raises and not self.sound.all():
+            raise InvalidInputError(str(problems[~self.sound][0]))
+
+    def fail(self, rows: Rows, error: RooflineError) -> None:
+        """Note `error` for rows that carry none yet."""
+        if self.raises:
+            raise error
+        for row in rows:
+            self.problems[row] = self.problems[row] or str(error)
+        self.sound[rows] = False
+
+    def prepare(self) -> None:
+        """Make empty columns."""
+        for name in PRICED:
+            dtype, empty = (bool, False) if name == "fits" else (float, np.nan)
+            self.values[name] = np.full(self.size, empty, dtype=dtype)
+
+    def put(self, rows: Rows, part: Mapping[str, np.ndarray]) -> None:
+        """Write priced columns of some rows."""
+        where: Rows | slice = rows
+        if (np.diff(rows) == 1).all():
+            where = slice(int(rows[0]), int(rows[-1]) + 1)
+        for name, values in part.items():
+            self.values[name][where] = values
+
+    def columns(self, with_errors: bool) -> dict[str, Any]:
+        """All columns, and ``error`` where asked for."""
+        result: dict[str, Any] = dict(self.values)
+        if with_errors:
+            result["error"] = self.problems
+        return result
+
+
+class _Stacks:
+    """Setups by shape, and the setup of each row: -1 where there is none."""
+
+    def __init__(self, size: int) -> None:
+        self.setups: list[Setup] = []
+        self.of_row = np.full(size, -1, dtype=np.intp)
+        self.by_shape: dict[int, list[int]] = {}
+        self._codes: dict[int, int] = {}
+
+    def add(self, rows: Rows, setup: Setup) -> None:
+        """Note that `rows` ask for `setup`."""
+        code = self._codes.setdefault(id(setup), len(self.setups))
+        if code == len(self.setups):
+            self.setups.append(setup)
+            self.by_shape.setdefault(setup.shape, []).append(code)
+        self.of_row[rows] = code
+
+
+def _nouns(
+    table: Scenarios, column: str, read: Callable[[Any], Any], outcome: _Outcome
+) -> tuple[list[Any], Rows]:
+    """Distinct nouns of a column, None where a name resolves to nothing."""
+    values, index = table.text[column]
+    nouns: list[Any] = []
+    for code, value in enumerate(values):
+        try:
+            nouns.append(read(value))
+        except RooflineError as error:
+            outcome.fail(np.flatnonzero(index == code), error)
+            nouns.append(None)
+    return nouns, index
+
+
+def _groups(
+    table: Scenarios, devices: list[Accelerator | None], device_index: Rows
+) -> Iterator[Rows]:
+    """Rows that ask for the same setup."""
+    keys = group_keys(table, _GROUPED)
+    # A default engine depends on the kind of device: keep kinds apart then.
+    if "" in table.text["engine"][0]:
+        kinds = sorted({device.kind for device in devices if device is not None})
+        codes = [kinds.index(device.kind) if device else -1 for device in devices]
+        keys = keys * (len(kinds) + 1) + np.array(codes, dtype=np.int64)[device_index]
+    yield from _equal_rows(keys)
+
+
+def _equal_rows(keys: NDArray[np.int64]) -> list[Rows]:
+    """Split the row numbers by key; within a group they rise."""
+    if not keys.size or (keys == keys[0]).all():
+        return [np.arange(keys.size)] if keys.size else []
+    order = np.argsort(keys, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
+
+
+def _find_setup(
+    table: Scenarios,
+    rows: Rows,
+    model: Model | None,
+    device: Accelerator | None,
+    stacks: _Stacks,
+    outcome: _Outcome,
+) -> None:
+    """Resolve and compile the setup of rows that share it."""
+    assert device is not None  # rows of unknown names carry a problem already
+    assert model is not None
+    try:
+        setup, _ = resolve(table, int(rows[0]), model, device)
+        stacks.add(rows, setup)
+    except RooflineError as error:
+        outcome.fail(rows, error)
+
+
+def resolve(
+    table: Scenarios, row: int, model: Model, device: Accelerator
+) -> tuple[Setup, FormatNames]:
+    """Return the setup that a row asks for, and the names of its formats."""
+    text = {name: values[index[row]] for name, (values, index) in table.text.items()}
+    engine = as_engine(text["engine"], device)
+    degrees = {name: int(table.numbers[name][row]) for name in DEGREES}
+    names = FormatNames(
+        weight=text["weight_dtype"], kv=text["kv_dtype"], activation=text["act_dtype"]
+    )
+    return setup_of(model, layout_of(engine, **degrees), names, engine), names
+
+
+def _check_formats(
+    table: Scenarios, devices: list[Accelerator | None], stacks: _Stacks, outcome: _Outcome
+) -> None:
+    """Refuse rows whose device lacks the arithmetic that was asked for by name."""
+    named = [name for name in ("weight_dtype", "act_dtype") if table.text[name][0] != ("",)]
+    if not named:
+        return
+    for rows in _equal_rows(group_keys(table, _CHECKED)):
+        rows = rows[stacks.of_row[rows] >= 0]
+        if not rows.size:
+            continue
+        first = {name: values[index[rows[0]]] for name, (values, index) in table.text.items()}
+        names = FormatNames(weight=first["weight_dtype"], kv="", activation=first["act_dtype"])
+        device = devices[table.text["gpu"][1][rows[0]]]
+        assert device is not None
+        try:
+            check_formats(device, stacks.setups[stacks.of_row[rows[0]]].engine, names)
+        except RooflineError as error:
+            outcome.fail(rows, error)
+            stacks.of_row[rows] = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Rows of one stack that are priced at once, and the place of each row's setup in it."""
+
+    stack: SetupStack
+    rows: Rows
+    places: Rows
+
+
+def _tasks(stacks: _Stacks) -> Iterator[_Task]:
+    """Chunks of every stack, rows of equal setups together."""
+    shapes = np.empty(len(stacks.setups) + 1, dtype=np.intp)
+    places = np.zeros(len(stacks.setups), dtype=np.intp)
+    shapes[-1] = -1
+    members = list(stacks.by_shape.values())
+    for shape, setups in enumerate(members):
+        shapes[setups] = shape
+        places[setups] = np.arange(len(setups))
+    for rows in _equal_rows(shapes[stacks.of_row]):
+        codes = stacks.of_row[rows]
+        if codes[0] < 0:
+            continue
+        used = members[int(shapes[codes[0]])]
+        stack = SetupStack.of([stacks.setups[code] for code in used])
+        for start in range(0, rows.size, CHUNK):
+            part = slice(start, start + CHUNK)
+            yield _Task(stack, rows[part], places[codes[part]])
+
+
+def _price(
+    table: Scenarios,
+    devices: list[Accelerator | None],
+    device_index: Rows,
+    stacks: _Stacks,
+    outcome: _Outcome,
+) -> None:
+    """Price all rows that have a setup."""
+    outcome.prepare()
+    known = [device for device in devices if device is not None]
+    columns = DeviceColumns.of(known)
+    local = np.cumsum([device is not None for device in devices]) - 1
+    tasks = list(_tasks(stacks))
+
+    def run(task: _Task) -> None:
+        setup = task.stack.take(task.places)
+        try:
+            case = columns.take(local[device_index[task.rows]], setup.ranks)
+            outcome.put(task.rows, price(setup, _work(table, task.rows), case))
+        except RooflineError as error:
+            outcome.fail(task.rows, error)
+
+    workers = min(len(tasks), _cpu_count(), table.size // CHUNK)
+    if workers < 2:
+        for task in tasks:
+            run(task)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(run, tasks))
+
+
+def _cpu_count() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _work(table: Scenarios, rows: Rows) -> Work:
+    """What these rows ask for."""
+    numbers = table.numbers
+    concurrency = numbers["concurrency"][rows]
+    serving = concurrency > 0
+    return Work(
+        batch=np.where(serving, concurrency, np.maximum(numbers["batch"][rows], 1.0)),
+        serving=serving,
+        input_tokens=numbers["input_len"][rows],
+        cached_tokens=numbers["cached_len"][rows],
+        output_tokens=numbers["output_len"][rows],
+        power_limit_w=numbers["power_limit_w"][rows],
+    )
