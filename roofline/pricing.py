@@ -173,6 +173,8 @@ class Setup:
         if self.encoder is None:
             step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
             return (Stretch(plan=self.decoder, step=step, passes=passes),)
+        # Encoders look both ways: whole prompts go through together, none is cut.
+        passes = np.minimum(passes, sequences)
         step = prefill_pass(sequences, prompt, zero, passes)
         encoding = Stretch(plan=self.encoder, step=step, passes=passes)
         if not self.generates:
