@@ -74,6 +74,9 @@ class Engine:
     int8_products : bool
         Products with integer-quantised weights run on 8-bit integers (llama.cpp's MMQ)
         instead of dequantising to 16 bits.
+    dequantise_above_tokens : int
+        Weight-only formats are unpacked to a plain copy by a pass of their own where a
+        product has more rows than this; 0 where kernels always unpack inside.
     half_accumulate : bool
         16-bit products may accumulate in 16 bits (twice the rate on GeForce cards).
     memory_rule : {"total", "free", "fixed", "all"}
@@ -123,6 +126,7 @@ class Engine:
     prefill_chunk_tokens: int
     mixes_prefill: bool
     int8_products: bool
+    dequantise_above_tokens: int
     half_accumulate: bool
     memory_rule: Literal["total", "free", "fixed", "all"]
     memory_kv_frac: float

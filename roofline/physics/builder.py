@@ -112,6 +112,12 @@ class PlanBuilder:
             arithmetic = self.arithmetic(storage[0])
             name = members[0].name if len(members) == 1 else members[0].fuse + "_proj"
             self._quantise_input(name, arithmetic, k, count, driver)
+            packed = sum(
+                shape[0] * shape[1]
+                for shape, kept in zip(shapes, storage, strict=True)
+                if not kept.plain
+            )
+            self._dequantise(name, arithmetic, packed, count, driver, experts)
             self.operators.append(
                 Operator(
                     name=name,
@@ -157,6 +163,28 @@ class PlanBuilder:
         moved = k * (self.formats.plain_bytes + narrow[arithmetic])
         self.elementwise(
             f"{name}.quantise_input", moved, count=count, driver=driver, kind="quantise"
+        )
+
+    def _dequantise(
+        self, name: str, arithmetic: str, packed: float, count: float, driver: int, experts: int
+    ) -> None:
+        """The pass that unpacks weights to a plain copy, where kernels do not do it inside.
+
+        The plain copy is written, then read by the product.
+        """
+        above = self.engine.dequantise_above_tokens
+        if not packed or not above or arithmetic not in ("bf16", "fp16", "fp32", "fp16_acc16"):
+            return
+        self.operators.append(
+            Operator(
+                name=f"{name}.dequantise",
+                kind="dequantise",
+                count=count,
+                driver=driver,
+                weight_bytes=2.0 * packed * self.formats.plain_bytes,
+                above=float(above),
+                experts=experts,
+            )
         )
 
     # -- small operators -------------------------------------------------------------

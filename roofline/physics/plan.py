@@ -44,6 +44,7 @@ KINDS = (
     "elementwise",
     "embedding",
     "quantise",
+    "dequantise",
     "sampling",
     "all_reduce",
     "all_gather",
@@ -77,6 +78,8 @@ class Operator:
         Kernels launched per layer.
     always_spills : bool
         Traffic that no cache can hold: table look-ups, the KV written.
+    above : float
+        The operator runs where there are more units than this.
     ranks : int
         Members of the collective.
     """
@@ -94,6 +97,7 @@ class Operator:
     arithmetic: str = "vector"
     launches: float = 1.0
     always_spills: bool = False
+    above: float = 0.0
     ranks: int = 1
 
 
@@ -103,8 +107,9 @@ class AttentionOperator:
 
     Prefill multiplies per head in ``head_dim`` and ``v_head_dim``; decode in
     ``decode_head_dim`` and ``decode_v_head_dim``, which differ for latent attention
-    (absorbed into the latent width). ``kv_bytes_per_token`` are read per key seen and
-    ``extra_prefill_kv_bytes`` is the expanded copy that latent attention materialises.
+    (absorbed into the latent width). ``kv_bytes_per_token`` are read per key seen. With
+    `compression` above 1 the whole past is seen too, at one key per so many tokens, of
+    which a sparse index picks `topk`.
     """
 
     name: str
@@ -125,6 +130,7 @@ class AttentionOperator:
     score_bytes: Amount
     index_flops_per_pair: Amount = 0.0
     index_bytes_per_token: Amount = 0.0
+    compression: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +161,7 @@ class Bundle:
     ----------
     kind : str
         ``"gemm"``, ``"moe_gemm"``, a collective, or ``"local"`` for all else.
-    driver, arithmetic, always_spills, ranks
+    driver, arithmetic, always_spills, above, ranks
         As in `Operator`; `arithmetic` indexes `ARITHMETIC`.
     routed : bool
         The weights are those of one expert.
@@ -173,6 +179,7 @@ class Bundle:
     driver: int
     arithmetic: int
     always_spills: bool
+    above: float
     routed: bool
     works: bool
     weighs: bool
@@ -188,8 +195,8 @@ class Bundle:
     totals: NDArray[np.float64]
 
     @property
-    def shape_key(self) -> tuple[object, ...]:
-        """Equal for bundles whose columns can stand side by side."""
+    def key(self) -> tuple[object, ...]:
+        """Equal for bundles whose rows can stand side by side."""
         return (
             self.kind,
             self.driver,
@@ -197,9 +204,6 @@ class Bundle:
             self.always_spills,
             self.routed,
             self.ranks,
-            self.works,
-            self.weighs,
-            len(self.flops),
         )
 
 
@@ -267,8 +271,8 @@ class Plan:
         """Index into `ARITHMETIC` of each operator."""
         return np.array([ARITHMETIC_INDEX[op.arithmetic] for op in self.operators], dtype=np.intp)
 
-    @cached_property
-    def shape_key(self) -> tuple[object, ...]:
+    @property
+    def stack_key(self) -> tuple[int, ...]:
         """Equal for plans whose columns can stand side by side."""
         return (
             self.main_arithmetic,
@@ -276,11 +280,6 @@ class Plan:
             self.topk,
             self.expert_ranks,
             self.pooled_replicas,
-            tuple(bundle.shape_key for bundle in self.bundles),
-            tuple(
-                (op.window, op.causal, op.cross, op.topk, op.arithmetic) for op in self.attention
-            ),
-            tuple(op.arithmetic for op in self.recurrent),
         )
 
 
@@ -289,7 +288,8 @@ def _bundles(operators: Sequence[Operator]) -> tuple[Bundle, ...]:
     members: dict[tuple[object, ...], list[int]] = {}
     for index, op in enumerate(operators):
         kind = op.kind if op.kind in (*MATRIX, *COLLECTIVES) else "local"
-        key = (kind, op.driver, op.arithmetic, op.always_spills, op.experts > 0, op.ranks)
+        routed = op.experts > 0
+        key = (kind, op.driver, op.arithmetic, op.always_spills, op.above, routed, op.ranks)
         groups.setdefault(key, []).append(op)
         members.setdefault(key, []).append(index)
     return tuple(_bundle(str(key[0]), groups[key], members[key]) for key in groups)
@@ -313,6 +313,7 @@ def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) ->
         driver=first.driver,
         arithmetic=ARITHMETIC_INDEX[first.arithmetic],
         always_spills=first.always_spills,
+        above=first.above,
         routed=first.experts > 0,
         works=bool(table[1].any()),
         weighs=bool(table[2].any()),

@@ -1,21 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans of the same shape side by side, so that cases of many plans are priced as arrays.
+"""Plans side by side, so that cases of many plans are priced as arrays.
 
-Plans have the same shape where only amounts differ: Llama in any size, at any
-quantisation that runs at the same rate. Costs are the same as plan by plan.
+Bundles that run alike are laid beside each other; a plan that lacks one gets rows that
+count nothing. Costs are the same as plan by plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roofline.physics.kernel import FloatArray
-from roofline.physics.plan import COLUMNS, AttentionOperator, Bundle, Plan, RecurrentOperator
+from roofline.physics.plan import (
+    COLUMNS,
+    TOTALS,
+    AttentionOperator,
+    Bundle,
+    Plan,
+    RecurrentOperator,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+N = TypeVar("N", bound="DataclassInstance")
 
 _ATTENTION_AMOUNTS = (
     "count",
@@ -40,66 +53,102 @@ _RECURRENT_AMOUNTS = (
 )
 
 
+def aligned(lists: Sequence[Sequence[T]], key: Callable[[T], object]) -> list[list[T | None]]:
+    """Columns of items with the same key, one item per list, None where a list has none."""
+    columns: dict[tuple[object, int], list[T | None]] = {}
+    for place, items in enumerate(lists):
+        seen: dict[object, int] = {}
+        for item in items:
+            name = key(item)
+            seen[name] = seen.get(name, 0) + 1
+            column = columns.setdefault((name, seen[name]), [None] * len(lists))
+            column[place] = item
+    return list(columns.values())
+
+
+def _first(column: Sequence[T | None]) -> T:
+    return next(item for item in column if item is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class _BundleStack:
-    """Bundles of the same shape; `columns` has shape ``(6, rows, n_plans)``."""
+    """Bundles of the same key; `columns` has shape ``(6, rows, n_plans)``.
 
-    first: Bundle
+    Short bundles and absent ones are filled up with rows that cost and count nothing.
+    """
+
+    like: Bundle
     columns: FloatArray
     totals: FloatArray
 
     @classmethod
-    def of(cls, bundles: Sequence[Bundle]) -> _BundleStack:
-        columns = [[getattr(bundle, name)[:, 0] for bundle in bundles] for name in COLUMNS]
-        totals = np.concatenate([bundle.totals for bundle in bundles], axis=1)
-        return cls(bundles[0], np.array(columns).transpose(0, 2, 1), totals)
+    def of(cls, bundles: Sequence[Bundle | None]) -> _BundleStack:
+        found = [(place, bundle) for place, bundle in enumerate(bundles) if bundle is not None]
+        rows = max(len(bundle.flops) for _, bundle in found)
+        columns = np.zeros((len(COLUMNS), rows, len(bundles)))
+        columns[COLUMNS.index("columns")] = 1.0
+        totals = np.zeros((len(TOTALS), len(bundles)))
+        for place, bundle in found:
+            for row, name in enumerate(COLUMNS):
+                columns[row, : len(bundle.flops), place] = getattr(bundle, name)[:, 0]
+            totals[:, place] = bundle.totals[:, 0]
+        like = replace(
+            found[0][1],
+            works=any(bundle.works for _, bundle in found),
+            weighs=any(bundle.weighs for _, bundle in found),
+        )
+        return cls(like, columns, totals)
 
     def take(self, index: NDArray[np.intp]) -> Bundle:
-        columns = self.columns[:, :, index]
-        named = dict(zip(COLUMNS, columns, strict=True))
-        return replace(self.first, totals=self.totals[:, index], **named)
+        named = dict(zip(COLUMNS, self.columns[:, :, index], strict=True))
+        return replace(self.like, totals=self.totals[:, index], **named)
 
 
 @dataclass(frozen=True, slots=True)
-class AmountStack:
-    """Numbers of nouns that are alike otherwise; `amounts` has shape ``(fields, nouns)``."""
+class AmountStack(Generic[N]):
+    """Nouns that differ in numbers alone; `amounts` has shape ``(fields, nouns)``.
 
+    Where there is none, all its numbers are zero.
+    """
+
+    like: N
     names: tuple[str, ...]
     amounts: FloatArray
 
     @classmethod
-    def of(cls, nouns: Sequence[object], names: tuple[str, ...]) -> AmountStack:
+    def of(cls, nouns: Sequence[N | None], names: tuple[str, ...]) -> AmountStack[N]:
         """Stack the fields `names` of these nouns."""
-        return cls(names, np.array([[getattr(noun, name) for noun in nouns] for name in names]))
+        rows = [[getattr(noun, name, 0.0) for name in names] for noun in nouns]
+        return cls(_first(nouns), names, np.array(rows, dtype=float).T)
 
-    def take(self, index: NDArray[np.intp]) -> dict[str, Any]:
-        """Fields by case, each of shape ``(n,)``."""
-        return dict(zip(self.names, self.amounts[:, index], strict=True))
+    def take(self, index: NDArray[np.intp]) -> N:
+        """One noun whose numbers are arrays by case, of shape ``(n,)``."""
+        amounts: dict[str, Any] = dict(zip(self.names, self.amounts[:, index], strict=True))
+        return replace(self.like, **amounts)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStack:
-    """Plans with the same ``shape_key``; ``take`` deals them out to cases."""
+    """Plans with the same ``stack_key``; ``take`` deals them out to cases."""
 
     first: Plan
     layers: FloatArray
     bundles: tuple[_BundleStack, ...]
-    attention: tuple[tuple[AttentionOperator, AmountStack], ...]
-    recurrent: tuple[tuple[RecurrentOperator, AmountStack], ...]
+    attention: tuple[AmountStack[AttentionOperator], ...]
+    recurrent: tuple[AmountStack[RecurrentOperator], ...]
 
     @classmethod
     def of(cls, plans: Sequence[Plan]) -> PlanStack:
-        """Stack plans; all must have the shape of the first."""
-        first = plans[0]
-        attention = zip(*(plan.attention for plan in plans), strict=True)
-        recurrent = zip(*(plan.recurrent for plan in plans), strict=True)
-        bundles = zip(*(plan.bundles for plan in plans), strict=True)
+        """Stack plans."""
+        bundles = aligned([plan.bundles for plan in plans], lambda each: each.key)
+        attention = aligned([plan.attention for plan in plans], _attention_key)
+        recurrent = aligned([plan.recurrent for plan in plans], lambda op: op.arithmetic)
         return cls(
-            first,
-            np.array([plan.layers for plan in plans]),
+            plans[0],
+            np.array([plan.layers for plan in plans], dtype=float),
             tuple(_BundleStack.of(column) for column in bundles),
-            tuple((ops[0], AmountStack.of(ops, _ATTENTION_AMOUNTS)) for ops in attention),
-            tuple((ops[0], AmountStack.of(ops, _RECURRENT_AMOUNTS)) for ops in recurrent),
+            tuple(AmountStack.of(column, _ATTENTION_AMOUNTS) for column in attention),
+            tuple(AmountStack.of(column, _RECURRENT_AMOUNTS) for column in recurrent),
         )
 
     def take(self, index: NDArray[np.intp]) -> Plan:
@@ -108,6 +157,10 @@ class PlanStack:
             self.first,
             layers=self.layers[index],
             bundles=tuple(bundle.take(index) for bundle in self.bundles),
-            attention=tuple(replace(op, **stack.take(index)) for op, stack in self.attention),
-            recurrent=tuple(replace(op, **stack.take(index)) for op, stack in self.recurrent),
+            attention=tuple(stack.take(index) for stack in self.attention),
+            recurrent=tuple(stack.take(index) for stack in self.recurrent),
         )
+
+
+def _attention_key(op: AttentionOperator) -> tuple[object, ...]:
+    return op.window, op.causal, op.cross, op.topk, op.arithmetic

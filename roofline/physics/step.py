@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roofline.physics.attention import mean_context_tokens, resident_context_tokens
+from roofline.physics.constants import EXP_PER_VECTOR_FLOP
 from roofline.physics.kernel import TILE_SHAPES, FloatArray
 from roofline.physics.moe import distinct_experts
 from roofline.physics.plan import (
@@ -150,7 +151,7 @@ def load_of(plan: Plan, bundle: Bundle, step: Pass, engine: Engine) -> Load:
         units = pooled * (plan.topk / plan.expert_ranks)
     else:
         units = step.cross_tokens
-    positive = units > 0.0
+    positive = units > bundle.above
     return Load(
         units=units,
         present=1.0 if positive.all() else positive.astype(float),
@@ -247,13 +248,13 @@ def mixer_costs(
 ) -> MixerCosts:
     """Price one layer of a token mixer."""
     if isinstance(op, AttentionOperator):
-        flops, moved, rate = _attention(op, step, rates, engine)
+        flops, moved, compute_s = _attention(op, step, rates, engine)
     else:
-        flops, moved, rate = _recurrence(op, step, rates, engine)
+        flops, moved, compute_s = _recurrence(op, step, rates, engine)
     return MixerCosts(
         flops=flops,
         moved_bytes=moved,
-        compute_s=flops / rate,
+        compute_s=compute_s,
         memory_s=moved / (rates.mem_bytes_per_s * engine.memory_frac),
         floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s, 0.0),
     )
@@ -263,7 +264,11 @@ _Work = tuple[FloatArray, FloatArray, FloatArray]
 
 
 def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
-    """FLOPs, bytes, FLOP/s of softmax attention: pairs of queries and keys, the cache once."""
+    """FLOPs, bytes, seconds of softmax attention: pairs of queries and keys, the cache once.
+
+    Where operators do not overlap, the exponentials of the scores take time of their own
+    on the special-function units: one per pair and head, `EXP_PER_VECTOR_FLOP`.
+    """
     context, resident, whole = _contexts(op, step)
     queries = step.tokens
     pairs = queries * context
@@ -281,7 +286,11 @@ def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) 
         if not engine.fuses_attention:
             moved = moved + np.maximum(pairs * op.score_bytes - rates.cache_bytes, 0.0)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
-    return flops, moved, peak * (engine.compute_frac if step.decode else engine.attention_frac)
+    compute_s = flops / (peak * (engine.compute_frac if step.decode else engine.attention_frac))
+    if not engine.overlaps:
+        vector = rates.peak_flops_per_s[ARITHMETIC_INDEX["vector"]]
+        compute_s = compute_s + pairs * op.num_heads / (vector * EXP_PER_VECTOR_FLOP)
+    return flops, moved, compute_s
 
 
 def _contexts(op: AttentionOperator, step: Pass) -> _Work:
@@ -293,6 +302,8 @@ def _contexts(op: AttentionOperator, step: Pass) -> _Work:
         return everything, everything, everything
     whole = mean_context_tokens(step.span_cached, step.span_new, window=op.window)
     context = whole
+    if op.compression > 1:
+        return _compressed_contexts(op, step, whole)
     if op.topk is not None:
         window = op.topk if op.window is None else min(op.window, op.topk)
         context = mean_context_tokens(step.span_cached, step.span_new, window=window)
@@ -302,8 +313,23 @@ def _contexts(op: AttentionOperator, step: Pass) -> _Work:
     return context, resident, whole
 
 
+def _compressed_contexts(op: AttentionOperator, step: Pass, near: FloatArray) -> _Work:
+    """`_contexts` of layers that see a window, and the whole past in compressed entries."""
+    entries = mean_context_tokens(step.span_cached, step.span_new) / op.compression
+    seen = entries
+    if op.topk is not None:
+        reach = op.topk * op.compression
+        seen = mean_context_tokens(step.span_cached, step.span_new, window=reach) / op.compression
+    context = near + seen
+    if step.decode:
+        return context, context, entries
+    resident = resident_context_tokens(step.cached_tokens, step.new_tokens, window=op.window)
+    past = resident_context_tokens(step.cached_tokens, step.new_tokens) / op.compression
+    return context, resident + past, entries
+
+
 def _recurrence(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
-    """FLOPs, bytes, FLOP/s of a state read and written once per sequence, and its update."""
+    """FLOPs, bytes, seconds of a state read and written once per sequence, and its update."""
     queries = step.tokens
     if step.decode:
         flops, arithmetic = queries * op.state_flops_per_token, "vector"
@@ -313,7 +339,7 @@ def _recurrence(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine)
     if not engine.overlaps:
         moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[arithmetic]]
-    return flops, moved, peak * engine.attention_frac
+    return flops, moved, flops / (peak * engine.attention_frac)
 
 
 def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> OperatorCosts:
