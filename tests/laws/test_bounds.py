@@ -2,6 +2,7 @@
 """Floors below estimates, power between idle and cap, memory that adds up."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from roofline import predict_table
 from roofline.devices import idle_w
-from roofline.physics.memory import footprint, sequence_cache_bytes
 from roofline.physics.layout import Layout
+from roofline.physics.memory import footprint, sequence_cache_bytes
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine, list_engines
@@ -61,6 +62,8 @@ def priced(columns):
     tp=st.sampled_from([1, 2, 4]), amount=eight(1, 2000), sizes=sizes, mode=mode,
 )  # fmt: skip
 def test_no_engine_is_below_the_floor(model, card, engine, weight, kv, tp, amount, sizes, mode):
+    if "fp8" not in get_accelerator(card).peak_flops_per_s:
+        kv = ""
     table, _ = priced(
         {"model": model, "gpu": card, "engine": engine, "weight_dtype": weight, "kv_dtype": kv,
          "tp": tp, mode: amount, **sizes}
@@ -138,7 +141,7 @@ def test_narrower_weights_are_never_heavier(model, engine):
     assert wide == pytest.approx(2.0 * as_model(model).params, rel=1e-12)
     order = [weights(name) for name in ("fp32", "bf16", "fp8", "int4")]
     assert order[0] == pytest.approx(2.0 * wide)
-    assert all(a >= b for a, b in zip(order, order[1:], strict=False)), order
+    assert all(a >= b for a, b in pairwise(order)), order
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -164,7 +167,7 @@ def test_cache_ignores_query_heads(model):
 def test_every_device_has_its_floor_below_every_engine():
     from specs.catalogue import list_accelerators
 
-    names = list(list_accelerators())
+    names = [row.name for row in list_accelerators()]
     for engine in REAL_ENGINES:
         table = predict_table(
             {"model": "meta-llama/Llama-3.1-8B", "gpu": names, "engine": engine, "batch": 4},
