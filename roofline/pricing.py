@@ -100,7 +100,7 @@ class Stretch:
 
 
 _IDEALS: dict[tuple[object, ...], Setup] = {}
-_SHAPES: dict[tuple[object, ...], int] = {}
+_STACK_KEYS: dict[tuple[object, ...], int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +144,11 @@ class Setup:
         return footprint(self.model, self.layout, self.formats)
 
     @cached_property
-    def shape(self) -> int:
-        """A number that setups share whose plans differ in amounts alone."""
+    def stack_key(self) -> int:
+        """A number that setups share whose cases can be priced side by side."""
         plans = (self.decoder, self.encoder, self.ideal.decoder, self.ideal.encoder)
-        key = (
-            self.engine,
-            self.layout,
-            self.generates,
-            tuple((kind.window, kind.cross) for kind in self.sizes.caches),
-            *(plan and plan.shape_key for plan in plans),
-        )
-        return _SHAPES.setdefault(key, len(_SHAPES))
+        key = (self.engine, self.layout, self.generates, *(p and p.stack_key for p in plans))
+        return _STACK_KEYS.setdefault(key, len(_STACK_KEYS))
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -250,6 +244,8 @@ def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> Phase
         default_cap_w=devices.tdp_w,
         limit_w=np.minimum(limit_w, devices.tdp_w),
     )
+    # Demand may meet the default limit exactly; rounding must not throttle it there.
+    clock = np.where(binding, clock, 1.0)
     compute_s = cost.compute_s / clock
     return replace(
         cost,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Setups of the same shape side by side: their cases are priced in one go.
+"""Setups side by side: their cases are priced in one go.
 
 A table of many models, formats and degrees has few cases of each. Pricing takes the
-same few hundred array operations for one case as for a thousand, so setups whose plans
-differ in amounts alone are priced together.
+same few hundred array operations for one case as for a thousand, so setups with the
+same ``stack_key`` are priced together.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.physics.memory import Footprint
-from roofline.physics.stacking import AmountStack, PlanStack
+from roofline.physics.memory import CacheKind, Footprint
+from roofline.physics.stacking import AmountStack, PlanStack, aligned
 from roofline.pricing import Setup
 
 _FOOTPRINT_AMOUNTS = (
@@ -28,25 +28,22 @@ _FOOTPRINT_AMOUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class _FootprintStack:
-    """Footprints whose caches grow alike."""
+    """Footprints, caches that grow alike beside each other."""
 
-    first: Footprint
-    amounts: AmountStack
-    caches: tuple[AmountStack, ...]
+    sizes: AmountStack[Footprint]
+    caches: tuple[AmountStack[CacheKind], ...]
 
     @classmethod
     def of(cls, sizes: Sequence[Footprint]) -> _FootprintStack:
-        caches = zip(*(each.caches for each in sizes), strict=True)
+        caches = aligned([each.caches for each in sizes], lambda kind: (kind.window, kind.cross))
         return cls(
-            sizes[0],
             AmountStack.of(sizes, _FOOTPRINT_AMOUNTS),
             tuple(AmountStack.of(kinds, ("count", "bytes_per_token")) for kinds in caches),
         )
 
     def take(self, index: NDArray[np.intp]) -> Footprint:
-        kinds = zip(self.first.caches, self.caches, strict=True)
-        caches = tuple(replace(kind, **stack.take(index)) for kind, stack in kinds)
-        return replace(self.first, caches=caches, **self.amounts.take(index))
+        caches = tuple(stack.take(index) for stack in self.caches)
+        return replace(self.sizes.take(index), caches=caches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +74,14 @@ class _Parts:
 
 @dataclass(frozen=True, slots=True)
 class SetupStack:
-    """Setups with the same ``shape``; ``take`` deals them out to cases."""
+    """Setups with the same ``stack_key``; ``take`` deals them out to cases."""
 
     first: Setup
     parts: tuple[_Parts, _Parts] | None
 
     @classmethod
     def of(cls, setups: Sequence[Setup]) -> SetupStack:
-        """Stack setups, and their ideals; all must have the shape of the first."""
+        """Stack setups, and their ideals."""
         if len(setups) == 1:
             return cls(setups[0], None)
         return cls(setups[0], (_Parts.of(setups), _Parts.of([each.ideal for each in setups])))

@@ -2,9 +2,9 @@
 """Many scenarios in one call: columns in, columns out.
 
 Rows that ask for the same setup (model, layout, formats, engine) are found first; setups
-of the same shape then form a stack, and a stack is priced in chunks of rows, whatever
-the devices and sizes. Chunks are spread over threads: numpy computes outside Python's
-lock. Results do not depend on it.
+of the same engine and layout then form a stack, and a stack is priced in chunks of rows,
+whatever the models, devices and sizes. Large chunks are spread over threads: numpy
+computes outside Python's lock. Results do not depend on it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from specs.model import Model
 
 CHUNK = 2048
 """Cases priced at once: their arrays stay in the processor's cache."""
+
+MIN_TASK = 1024
+"""Mean number of cases per task from which threads gain."""
 
 DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
 _GROUPED = ("model", "engine", "weight_dtype", "kv_dtype", "act_dtype", *DEGREES)
@@ -126,12 +129,12 @@ class _Outcome:
 
 
 class _Stacks:
-    """Setups by shape, and the setup of each row: -1 where there is none."""
+    """Setups by what can be priced side by side; the setup of each row, -1 for none."""
 
     def __init__(self, size: int) -> None:
         self.setups: list[Setup] = []
         self.of_row = np.full(size, -1, dtype=np.intp)
-        self.by_shape: dict[int, list[int]] = {}
+        self.by_key: dict[int, list[int]] = {}
         self._codes: dict[int, int] = {}
 
     def add(self, rows: Rows, setup: Setup) -> None:
@@ -139,7 +142,7 @@ class _Stacks:
         code = self._codes.setdefault(id(setup), len(self.setups))
         if code == len(self.setups):
             self.setups.append(setup)
-            self.by_shape.setdefault(setup.shape, []).append(code)
+            self.by_key.setdefault(setup.stack_key, []).append(code)
         self.of_row[rows] = code
 
 
@@ -243,18 +246,17 @@ class _Task:
 
 def _tasks(stacks: _Stacks) -> Iterator[_Task]:
     """Chunks of every stack, rows of equal setups together."""
-    shapes = np.empty(len(stacks.setups) + 1, dtype=np.intp)
+    stack_of = np.full(len(stacks.setups) + 1, -1, dtype=np.intp)  # -1 last: rows without
     places = np.zeros(len(stacks.setups), dtype=np.intp)
-    shapes[-1] = -1
-    members = list(stacks.by_shape.values())
-    for shape, setups in enumerate(members):
-        shapes[setups] = shape
+    members = list(stacks.by_key.values())
+    for number, setups in enumerate(members):
+        stack_of[setups] = number
         places[setups] = np.arange(len(setups))
-    for rows in _equal_rows(shapes[stacks.of_row]):
+    for rows in _equal_rows(stack_of[stacks.of_row]):
         codes = stacks.of_row[rows]
         if codes[0] < 0:
             continue
-        used = members[int(shapes[codes[0]])]
+        used = members[int(stack_of[codes[0]])]
         stack = SetupStack.of([stacks.setups[code] for code in used])
         for start in range(0, rows.size, CHUNK):
             part = slice(start, start + CHUNK)
@@ -283,8 +285,9 @@ def _price(
         except RooflineError as error:
             outcome.fail(task.rows, error)
 
-    workers = min(len(tasks), _cpu_count(), table.size // CHUNK)
-    if workers < 2:
+    workers = min(len(tasks), usable_cpus())
+    # Small tasks spend their time in Python, where threads only wait for each other.
+    if workers < 2 or table.size < MIN_TASK * len(tasks):
         for task in tasks:
             run(task)
         return
@@ -294,7 +297,7 @@ def _price(
         list(pool.map(run, tasks))
 
 
-def _cpu_count() -> int:
+def usable_cpus() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

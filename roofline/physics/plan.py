@@ -202,6 +202,7 @@ class Bundle:
             self.driver,
             self.arithmetic,
             self.always_spills,
+            self.above,
             self.routed,
             self.ranks,
         )

@@ -163,4 +163,4 @@ class PlanStack:
 
 
 def _attention_key(op: AttentionOperator) -> tuple[object, ...]:
-    return op.window, op.causal, op.cross, op.topk, op.arithmetic
+    return op.window, op.causal, op.cross, op.topk, op.compression, op.arithmetic
