@@ -7,7 +7,6 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
-
 WIDTH = 96
 """Columns of help texts. argparse would ask the terminal, and load compression libraries
 to do so, whenever an argument is declared."""
