@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator laws need to know of a device, and which family it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from roofline.devices import idle_w
+from roofline.physics.constants import ENERGY_BF16_J_PER_FLOP, ENERGY_RELATIVE
+from specs.accelerator import Accelerator
+from specs.node import get_interconnect
+
+SPECIAL_PER_UNIT_CLOCK = 16.0
+"""Exponentials per clock and SM (compute unit, Xe core). NVIDIA, "CUDA C++ Programming
+Guide", table of arithmetic throughput: 16 from compute capability 5.0 to 12.0. AMD's and
+Intel's quarter-rate units give the same order (64 lanes / 4 per compute unit)."""
+
+FALLBACK = {
+    "fp4": ("fp8", "bf16", "fp16", "fp32"),
+    "fp8": ("bf16", "fp16", "fp32"),
+    "int8": ("fp16", "bf16", "fp32"),
+    "bf16": ("fp16", "fp32"),
+    "fp16": ("bf16", "fp32"),
+    "fp32": (),
+}
+"""What runs where a device lacks the arithmetic: operands are widened."""
+
+_NVIDIA_FAMILIES = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """Link of a group of ranks: rate, empty collective, share of a ring's bytes."""
+
+    bytes_per_s: float
+    floor_s: float
+    reduce_frac: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """One device as numbers, SI units.
+
+    Parameters
+    ----------
+    name, family : str
+        Slug, and family word (`family_of`).
+    peak_flops_per_s : mapping of str to float
+        Dense matrix peaks by arithmetic.
+    mem_bytes_per_s, cache_bytes, unit_count, clock_hz : float
+    free_w, flop_j : float
+        Power limit less idle power; energy of one 16-bit matrix FLOP by process node.
+    links : mapping of int to LinkFacts
+        By number of ranks; empty for one device.
+    """
+
+    name: str
+    family: str
+    peak_flops_per_s: Mapping[str, float]
+    mem_bytes_per_s: float
+    cache_bytes: float
+    unit_count: float
+    clock_hz: float
+    free_w: float
+    flop_j: float
+    links: Mapping[int, LinkFacts] = field(default_factory=dict)
+
+    @property
+    def special_per_s(self) -> float:
+        """Exponentials per second of the special-function units."""
+        return SPECIAL_PER_UNIT_CLOCK * self.unit_count * self.clock_hz
+
+    def headroom(self, arithmetic: str) -> float:
+        """Power limit over what the peak would draw, between 1/4 and 2.
+
+        Below one, the clock must drop before the peak is reached; above two, power does
+        not bind.
+        """
+        drawn_w = self.flop_j * ENERGY_RELATIVE[arithmetic] * self.peak(arithmetic)
+        return float(np.clip(self.free_w / drawn_w, 0.25, 2.0))
+
+    def peak(self, arithmetic: str) -> float:
+        """Dense peak of what `arithmetic` runs in on this device, widened if it must be."""
+        for name in (arithmetic, *FALLBACK[arithmetic]):
+            if name in self.peak_flops_per_s:
+                return self.peak_flops_per_s[name]
+        raise KeyError(f"{self.name} states no matrix peak that {arithmetic} could run in")
+
+
+def family_of(accelerator: Accelerator) -> str:
+    """Family word of a device: devices of one share kernels and constants.
+
+    NVIDIA generations by name; Blackwell boards with GDDR memory are ``blackwell-rtx``
+    (other matrix instructions, other kernels); Ampere boards with GDDR ``ampere-rtx``.
+    AMD: ``cdna`` and ``rdna``; Intel: ``xe``. Others: vendor and kind.
+    """
+    architecture = accelerator.architecture.lower()
+    for name in _NVIDIA_FAMILIES:
+        if architecture.startswith(name):
+            board = name in ("ampere", "blackwell") and "hbm" not in accelerator.mem_kind.lower()
+            return f"{name}-rtx" if board else name
+    for name in ("cdna", "rdna", "xe"):
+        if architecture.startswith(name):
+            return name
+    return f"{accelerator.vendor}-{accelerator.kind}"
+
+
+def facts_of(accelerator: Accelerator, *, ranks: tuple[int, ...] = ()) -> DeviceFacts:
+    """Facts of one device, with the links of groups of `ranks`."""
+    return DeviceFacts(
+        name=accelerator.name,
+        family=family_of(accelerator),
+        peak_flops_per_s=dict(accelerator.peak_flops_per_s),
+        mem_bytes_per_s=accelerator.mem_bytes_per_s,
+        cache_bytes=accelerator.cache_bytes,
+        unit_count=float(accelerator.unit_count),
+        clock_hz=accelerator.clock_hz,
+        free_w=accelerator.tdp_w - idle_w(accelerator),
+        flop_j=_flop_j(accelerator.process_nm),
+        links={count: _link(accelerator, count) for count in ranks},
+    )
+
+
+def _flop_j(process_nm: float | None) -> float:
+    """Energy per 16-bit FLOP, interpolated in the node; 7 nm where it is unknown."""
+    nodes = np.array(sorted(ENERGY_BF16_J_PER_FLOP))
+    values = np.array([ENERGY_BF16_J_PER_FLOP[node] for node in nodes])
+    return float(np.exp(np.interp(np.log(process_nm or 7.0), np.log(nodes), np.log(values))))
+
+
+def _link(accelerator: Accelerator, ranks: int) -> LinkFacts:
+    join = get_interconnect(accelerator).link_for(ranks)
+    ring = 2.0 * (ranks - 1.0) / ranks
+    added = (ranks + 1.0) / ranks if join.in_network_reduction else ring
+    return LinkFacts(
+        bytes_per_s=join.group_bytes_per_s(ranks),
+        floor_s=join.captured_floor_of_s(ranks),
+        reduce_frac=min(1.0, added / ring),
+    )

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants for devices that were never measured: population, family, device.
+
+Each device is fitted alone first; the population is the mean over families of their
+means; then each device is fitted again around its family, so that what its own kernels
+do not determine is taken from others. A family is drawn to the population by
+``n / (n + 1)`` of its n devices: families are taken to differ as much as the devices
+within one. Engines add an offset, drawn to zero likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calibration.operators.fitting import Fit, fit_sample
+from calibration.operators.kernels import Sample
+from calibration.operators.laws import LAWS, FloatArray
+
+POPULATION_SPREAD = 0.5
+"""Prior spread of a device around its family, in coordinates, in the second fit."""
+
+ENGINE_SPREAD = 0.6
+"""Prior spread of an engine around its device."""
+
+FEWEST_ENGINE_ROWS = 60
+
+ANY = "*"
+"""Key of what holds for every family."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Coordinates of one operator's law at three levels, and offsets of engines."""
+
+    law: str
+    powered: bool
+    population: FloatArray
+    families: Mapping[str, FloatArray]
+    devices: Mapping[str, Fit]
+    engines: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+
+    def coordinates(
+        self, device: str, family: str, engine: str = "", *, headroom: float = 1.0
+    ) -> FloatArray:
+        """Coordinates for a device: its own, else its family's, else the population's.
+
+        `headroom` of the device's power limit moves the plateau of what was not measured.
+        """
+        if device in self.devices:
+            base = self.devices[device].coordinates
+        else:
+            base = self.families.get(family, self.population)
+            base = base + self._lift(headroom)
+        if engine not in self.engines:
+            return base
+        offsets = self.engines[engine]
+        return base + offsets.get(device, offsets.get(family, offsets[ANY]))
+
+    def _lift(self, headroom: float) -> FloatArray:
+        return power_lift(self.law, headroom) if self.powered else np.zeros_like(self.population)
+
+    def level(self, device: str, family: str) -> str:
+        """Which level answers for a device."""
+        if device in self.devices:
+            return "device"
+        return "family" if family in self.families else "population"
+
+
+def family_means(
+    fits: Mapping[str, FloatArray], families: Mapping[str, str]
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Population mean, and family means drawn to it, of coordinates by device.
+
+    Parameters
+    ----------
+    fits : mapping of str to ndarray
+        Coordinates by device.
+    families : mapping of str to str
+        Family by device.
+    """
+    names = sorted({families[device] for device in fits})
+    means, counts = [], []
+    for name in names:
+        members = [x for device, x in fits.items() if families[device] == name]
+        means.append(np.mean(members, axis=0))
+        counts.append(float(len(members)))
+    weight = np.array(counts) / (np.array(counts) + 1.0)
+    population = np.average(np.array(means), axis=0, weights=weight)
+    drawn = {
+        name: population + w * (mean - population)
+        for name, mean, w in zip(names, means, weight, strict=True)
+    }
+    return population, drawn
+
+
+def first_fits(samples: Sequence[Sample]) -> dict[str, Fit]:
+    """Each device alone, around the law's weak prior."""
+    return {sample.device: fit_sample(sample) for sample in samples}
+
+
+def power_lift(law: str, headroom: float) -> FloatArray:
+    """Shift of the coordinates by the power limit: the odds of `e_c` follow `headroom`.
+
+    ``e_c / (1 - e_c)`` proportional to headroom. A fixed form without a fitted constant.
+    """
+    lift = np.zeros(len(LAWS[law].params))
+    if "e_c" in LAWS[law].names:
+        lift[LAWS[law].names.index("e_c")] = np.log(headroom)
+    return lift
+
+
+def pool(
+    samples: Sequence[Sample],
+    first: Mapping[str, Fit] | None = None,
+    *,
+    powered: bool = True,
+    engines: bool = True,
+) -> Pool:
+    """Pool the samples of one operator over devices.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        One per device.
+    first : mapping of str to Fit, optional
+        `first_fits`, given to save their time; only those of `samples` are used.
+    powered : bool
+        Devices are compared at equal headroom of their power limit.
+    engines : bool
+        Fit offsets of engines.
+    """
+    alone = first_fits(samples) if first is None else first
+    families = {sample.device: sample.family for sample in samples}
+    law = LAWS[samples[0].law]
+    lifts = {
+        sample.device: power_lift(law.name, sample.headroom if powered else 1.0)
+        for sample in samples
+    }
+    own = {device: alone[device].coordinates - lift for device, lift in lifts.items()}
+    population, drawn = family_means(own, families)
+    spread = np.full(len(law.params), POPULATION_SPREAD)
+    again = {}
+    for sample in samples:
+        centre = 0.5 * (population + drawn[sample.family]) + lifts[sample.device]
+        begin = alone[sample.device].coordinates
+        again[sample.device] = fit_sample(sample, prior=centre, spread=spread, start=begin)
+    neutral = {device: again[device].coordinates - lift for device, lift in lifts.items()}
+    population, drawn = family_means(neutral, families)
+    return Pool(
+        law=law.name,
+        powered=powered,
+        population=population,
+        families=drawn,
+        devices=again,
+        engines=_engines(samples, again) if engines else {},
+    )
+
+
+def _engines(
+    samples: Sequence[Sample], fits: Mapping[str, Fit]
+) -> dict[str, dict[str, FloatArray]]:
+    """Offset of each engine from its devices: by device, by family, and for any.
+
+    The mean over families is drawn to zero, each family's to that mean.
+    """
+    own: dict[str, dict[str, FloatArray]] = {}
+    families = {sample.device: sample.family for sample in samples}
+    for sample in samples:
+        base = fits[sample.device].coordinates
+        width = np.full(base.size, ENGINE_SPREAD)
+        names, counts = np.unique(sample.engine, return_counts=True)
+        for name, count in zip(names, counts, strict=True):
+            if count < FEWEST_ENGINE_ROWS or len(names) < 2:
+                continue
+            part = sample.take(np.flatnonzero(sample.engine == name))
+            fit = fit_sample(part, prior=base, spread=width, start=base)
+            own.setdefault(str(name), {})[sample.device] = fit.coordinates - base
+    result = {}
+    for name, offsets in sorted(own.items()):
+        mean, drawn = family_means(offsets, families)
+        shrink = len(drawn) / (len(drawn) + 1.0)
+        moved = {family: offset + (shrink - 1.0) * mean for family, offset in drawn.items()}
+        result[name] = {ANY: shrink * mean, **moved, **offsets}
+    return result
