@@ -64,9 +64,11 @@ def run():
     one prompt of `prompt` tokens.
     """
 
-    def price(model, *, batch=0, context=0, prompt=0, tp=1, engine="vllm", card=CARD, **changes):
+    def price(
+        model, *, batch=0, context=0, prompt=0, tp=1, engine="vllm", card=CARD, weight="", **changes
+    ):
         profile = replace(get_engine(engine), **changes)
-        names = FormatNames(weight="", kv="", activation="")
+        names = FormatNames(weight=weight, kv="", activation="")
         setup = setup_of(as_model(model), Layout(tp=tp), names, profile)
         one = np.ones(1)
         step = Pass(

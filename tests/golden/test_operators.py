@@ -49,11 +49,12 @@ def test_attention_prefill_with_grouped_queries(run):
     #   FLOP  2 * 500 500 * 32 * (128 + 128)     = 8 200 192 000
     #   KV    1000 * 2 * 8 * 128 * 2 B           = 4 096 000 B
     #   q, o  1000 * 2 * 32 * 128 * 2 B          = 16 384 000 B
-    #   time  8 200 192 000 / (0.6 * 989.4e12)   = 13.81 us of compute
-    costs = run(LLAMA, prompt=1000, attention_frac=0.6)
+    #   time  8 200 192 000 / (0.6 * 989.4e12)   = 13.813 us on the matrix units
+    #   exp   500 500 * 32 / (66.9e12 / 16)      =  3.830 us on the special-function units
+    costs = run(LLAMA, prompt=1000, attention_frac=0.6, compute_frac=0.75)
     assert costs.flops("attention") == 8_200_192_000
     assert costs.moved_bytes("attention") == 4_096_000 + 16_384_000
-    assert costs.compute_s("attention") == pytest.approx(13.813e-6, rel=1e-4)
+    assert costs.compute_s("attention") == pytest.approx(13.813e-6 + 3.830e-6, rel=1e-4)
     # Unfused, the scores of 32 heads are written, read by softmax, written and read:
     #   500 500 pairs * 32 * 4 * 2 B = 128 128 000 B more
     costs = run(LLAMA, prompt=1000, fuses_attention=False)
@@ -162,3 +163,31 @@ def test_one_of_eight_ranks_holds_an_eighth(run):
     costs = run(LLAMA, batch=16, context=1000, tp=8)
     assert costs.moved_bytes("self_attn.o_proj") == 4_194_304 + 16 * (512 + 4096) * 2
     assert costs.moved_bytes("attention") == 16 * (512_000 + 2048)
+
+
+def test_packed_weights_are_unpacked_by_a_pass_of_their_own(run):
+    # A GPTQ product of 512 rows in an engine that unpacks above 50: o_proj has
+    # 4096 * 4096 = 16 777 216 weights, whose 16-bit copy is written, then read:
+    #   2 * 16 777 216 * 2 B = 67 108 864 B; with one row there is no such pass.
+    model = "meta-llama/Llama-2-7b-hf"
+    packed = {"weight": "gptq-int4", "dequantise_above_tokens": 50}
+    many = run(model, prompt=512, **packed)
+    assert many.moved_bytes("self_attn.o_proj.dequantise") == 67_108_864
+    one = run(model, batch=1, context=100, **packed)
+    assert one.moved_bytes("self_attn.o_proj.dequantise") == 0
+    assert one.floor_s("self_attn.o_proj.dequantise") == 0
+
+
+def test_compressed_layers_see_a_window_and_entries_of_the_whole_past(run):
+    # DeepSeek-V4-Flash's sparse layers: the last 128 tokens, and of 65 536 / 4 = 16 384
+    # entries the 512 that the index picks: 640 keys of 512 elements in 16 bits.
+    #   640 * 512 * 2 B = 655 360 B, and the index keys: 16 384 * 128 B = 2 097 152 B
+    #   q and o of 64 heads: 64 * (512 + 512) * 2 B = 131 072 B
+    costs = run("deepseek-ai/DeepSeek-V4-Flash", batch=1, context=65_536)
+    assert costs.moved_bytes("1.latent_attention") == pytest.approx(
+        655_360 + 2_097_152 + 131_072, rel=1e-3
+    )
+    # Its other layers see 65 536 / 128 = 512 entries beside the window, without an index.
+    assert costs.moved_bytes("2.latent_attention") == pytest.approx(
+        (128 + 512) * 512 * 2 + 131_072, rel=1e-3
+    )
