@@ -168,6 +168,55 @@ def page(result: pd.DataFrame, digest: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+WORDS = {
+    "ttft_s": "time to first token",
+    "tpot_s": "time per output token",
+    "e2e_s": "request latency",
+    "throughput": "throughput",
+    "power_w": "mean power per GPU",
+    "energy_per_output_token_j": "energy per output token",
+}
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def readme_section(result: pd.DataFrame) -> str:
+    """What the README says of our errors: medians overall, and where they come from."""
+    said = coverage(result)
+    lines = [
+        f"Against {said['expressed']:,} published measurements of others, on every kind of device, "
+        "with no learned correction:",
+        "",
+        "| figure | measurements | median error | bias (predicted / measured) |",
+        "|---|--:|--:|--:|",
+    ]
+    for row in summary(result, []):
+        bias = float(np.exp(errors_of(result, row["metric"]).median()))
+        lines.append(
+            f"| {WORDS[row['metric']]} | {row['n']:,} | {row['median_ape_percent']:.0f}% | "
+            f"{bias:.2f} |"
+        )
+    found = below_floor(result)
+    lines += [
+        "",
+        "These are errors of the plain roofline, before any correction, over engines of three "
+        "years, loaded and idle; `benchmarks/SCOREBOARD.md` has them by device, engine and "
+        f"mode, what could not be expressed and why, and the {len(found)} times that lie below "
+        "the hard floor, each with the reason. A few of the default constants were set with "
+        "these rows in view, so this is not a held-out error.",
+    ]
+    return "\n".join(lines)
+
+
+def renew_readme(result: pd.DataFrame) -> None:
+    """Rewrite the section of the README between its scoreboard marks."""
+    text = README.read_text(encoding="utf-8")
+    head, open_mark, rest = text.partition("<!-- scoreboard -->\n")
+    _, close_mark, tail = rest.partition("<!-- /scoreboard -->")
+    section = readme_section(result) + "\n"
+    README.write_text(head + open_mark + section + close_mark + tail, encoding="utf-8")
+
+
 def _overall(result: pd.DataFrame) -> int:
     """Rows that `summary` gives before the first group."""
     return len(summary(result, []))
@@ -178,6 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="card", description="The scoreboard as a page.")
     parser.add_argument("--measurements", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--readme", action="store_true", help="renew the README's section too")
     args = parser.parse_args(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
@@ -187,6 +237,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     digest = hashlib.sha256(args.measurements.read_bytes()).hexdigest()
     args.out.write_text(page(result, digest), encoding="utf-8")
+    if args.readme:
+        renew_readme(result)
     print(f"wrote {args.out}")
     return 0
 
