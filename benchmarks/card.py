@@ -106,8 +106,8 @@ def _worst(result: pd.DataFrame, metric: str, least: int = 20) -> list[str]:
     lines = ["| source | engine | mode | n | median % | log ratio |", "|---|---|---|--:|--:|--:|"]
     for row in table.reset_index().to_dict("records"):
         lines.append(
-            f"| {row['source']} | {row['engine']} | {row['mode']} | {int(row['n']):,} | {row['median']:,.1f} | "
-            f"{row['log']:+.2f} |"
+            f"| {row['source']} | {row['engine']} | {row['mode']} | {int(row['n']):,} | "
+            f"{row['median']:,.1f} | {row['log']:+.2f} |"
         )
     return lines
 
