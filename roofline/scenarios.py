@@ -131,6 +131,10 @@ def _codes(value: Any, size: int) -> tuple[tuple[Any, ...], NDArray[np.intp]]:
     if not _is_column(value):
         return (_clean(value),), np.zeros(size, dtype=np.intp)
     items: Sequence[Any] = value.tolist() if hasattr(value, "tolist") else list(value)
+    if set(map(type, items)) == {str}:
+        known = {item: code for code, item in enumerate(dict.fromkeys(items))}
+        index = np.fromiter(map(known.__getitem__, items), dtype=np.intp, count=len(items))
+        return tuple(known), np.repeat(index, size) if len(items) == 1 else index
     seen: dict[Any, int] = {}
     kept: list[Any] = []
     codes = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ ARITHMETIC_INDEX = {name: index for index, name in enumerate(ARITHMETIC)}
 
 Amount = float | FloatArray
 """One number, or one per case, shape ``(n,)``."""
+
+Whole = int | NDArray[np.int64]
+"""A whole number, or one per case."""
 
 TOKENS, SEQUENCES, ROUTED, CROSS = range(4)
 """What an operator's work grows with: tokens of the step, sequences of the step,
@@ -167,10 +171,11 @@ class Bundle:
         The weights are those of one expert.
     works, weighs : bool
         Whether there are any FLOPs, any weights.
-    members, row_of : ndarray of int
+    members, row_of : tuple of int
         Positions in ``Plan.operators``, and the row of each.
-    count, flops, weight_bytes, act_bytes, sent_bytes, columns : ndarray
-        Columns, each equal for the members of a row but for `count`, their sum.
+    table : ndarray, shape (6, rows, 1) or (6, rows, n)
+        Columns, as `COLUMNS` names them: each equal for the members of a row, but for
+        ``count``, their sum.
     totals : ndarray, shape (6, 1) or (6, n)
         Sums over rows and layers, as `TOTALS` names them.
     """
@@ -184,15 +189,44 @@ class Bundle:
     works: bool
     weighs: bool
     ranks: int
-    members: NDArray[np.intp]
-    row_of: NDArray[np.intp]
-    count: NDArray[np.float64]
-    flops: NDArray[np.float64]
-    weight_bytes: NDArray[np.float64]
-    act_bytes: NDArray[np.float64]
-    sent_bytes: NDArray[np.float64]
-    columns: NDArray[np.float64]
-    totals: NDArray[np.float64]
+    members: tuple[int, ...]
+    row_of: tuple[int, ...]
+    table: FloatArray
+    totals: FloatArray
+
+    def _column(self, number: int) -> FloatArray:
+        column: FloatArray = self.table[number]
+        return column
+
+    @property
+    def count(self) -> FloatArray:
+        """Layers that have each row."""
+        return self._column(0)
+
+    @property
+    def flops(self) -> FloatArray:
+        """FLOPs per unit."""
+        return self._column(1)
+
+    @property
+    def weight_bytes(self) -> FloatArray:
+        """Bytes of weights, of one expert where routed."""
+        return self._column(2)
+
+    @property
+    def act_bytes(self) -> FloatArray:
+        """Bytes of activations per unit."""
+        return self._column(3)
+
+    @property
+    def sent_bytes(self) -> FloatArray:
+        """Bytes sent per unit."""
+        return self._column(4)
+
+    @property
+    def columns(self) -> FloatArray:
+        """Output width of GEMMs."""
+        return self._column(5)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -239,8 +273,8 @@ class Plan:
     bundles: tuple[Bundle, ...]
     layers: Amount
     main_arithmetic: int
-    num_experts: int
-    topk: int
+    num_experts: Whole
+    topk: Whole
     expert_ranks: int
     pooled_replicas: int
 
@@ -273,12 +307,11 @@ class Plan:
         return np.array([ARITHMETIC_INDEX[op.arithmetic] for op in self.operators], dtype=np.intp)
 
     @property
-    def stack_key(self) -> tuple[int, ...]:
+    def stack_key(self) -> tuple[object, ...]:
         """Equal for plans whose columns can stand side by side."""
         return (
             self.main_arithmetic,
-            self.num_experts,
-            self.topk,
+            bool(self.num_experts),
             self.expert_ranks,
             self.pooled_replicas,
         )
@@ -298,16 +331,18 @@ def _bundles(operators: Sequence[Operator]) -> tuple[Bundle, ...]:
 
 def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) -> Bundle:
     """Merge operators that cost the same into one row."""
-    counts: dict[tuple[float, ...], float] = {}
     rows: dict[tuple[float, ...], int] = {}
+    counts: list[float] = []
     row_of = []
     for op in operators:
         each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns)
-        row_of.append(rows.setdefault(each, len(rows)))
-        counts[each] = counts.get(each, 0.0) + op.count
-    table = np.array([(counts[each], *each) for each in rows], dtype=float).T[:, :, None]
-    totals = table[:1] * table[:, :, 0:1]
+        row = rows.setdefault(each, len(rows))
+        if row == len(counts):
+            counts.append(0.0)
+        counts[row] += op.count
+        row_of.append(row)
     launches = sum(op.launches * op.count for op in operators)
+    sums = [sum(map(mul, counts, column)) for column in zip(*rows, strict=True)]
     first = operators[0]
     return Bundle(
         kind=kind,
@@ -316,18 +351,13 @@ def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) ->
         always_spills=first.always_spills,
         above=first.above,
         routed=first.experts > 0,
-        works=bool(table[1].any()),
-        weighs=bool(table[2].any()),
+        works=sums[0] > 0.0,
+        weighs=sums[1] > 0.0,
         ranks=first.ranks,
-        members=np.array(members, dtype=np.intp),
-        row_of=np.array(row_of, dtype=np.intp),
-        count=table[0],
-        flops=table[1],
-        weight_bytes=table[2],
-        act_bytes=table[3],
-        sent_bytes=table[4],
-        columns=table[5],
-        totals=np.array([table[0].sum(axis=0), [launches], *totals[1:5].sum(axis=1)]),
+        members=tuple(members),
+        row_of=tuple(row_of),
+        table=np.array([counts, *zip(*rows, strict=True)], dtype=float)[:, :, None],
+        totals=np.array([sum(counts), launches, *sums[:4]], dtype=float)[:, None],
     )
 
 

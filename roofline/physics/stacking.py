@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -72,36 +73,34 @@ def _first(column: Sequence[T | None]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _BundleStack:
-    """Bundles of the same key; `columns` has shape ``(6, rows, n_plans)``.
+    """Bundles of the same key; `table` has shape ``(6, rows, n_plans)``.
 
     Short bundles and absent ones are filled up with rows that cost and count nothing.
     """
 
     like: Bundle
-    columns: FloatArray
+    table: FloatArray
     totals: FloatArray
 
     @classmethod
     def of(cls, bundles: Sequence[Bundle | None]) -> _BundleStack:
         found = [(place, bundle) for place, bundle in enumerate(bundles) if bundle is not None]
-        rows = max(len(bundle.flops) for _, bundle in found)
-        columns = np.zeros((len(COLUMNS), rows, len(bundles)))
-        columns[COLUMNS.index("columns")] = 1.0
+        rows = max(bundle.table.shape[1] for _, bundle in found)
+        table = np.zeros((len(COLUMNS), rows, len(bundles)))
+        table[COLUMNS.index("columns")] = 1.0
         totals = np.zeros((len(TOTALS), len(bundles)))
         for place, bundle in found:
-            for row, name in enumerate(COLUMNS):
-                columns[row, : len(bundle.flops), place] = getattr(bundle, name)[:, 0]
+            table[:, : bundle.table.shape[1], place] = bundle.table[:, :, 0]
             totals[:, place] = bundle.totals[:, 0]
         like = replace(
             found[0][1],
             works=any(bundle.works for _, bundle in found),
             weighs=any(bundle.weighs for _, bundle in found),
         )
-        return cls(like, columns, totals)
+        return cls(like, table, totals)
 
     def take(self, index: NDArray[np.intp]) -> Bundle:
-        named = dict(zip(COLUMNS, self.columns[:, :, index], strict=True))
-        return replace(self.like, totals=self.totals[:, index], **named)
+        return replace(self.like, table=self.table[:, :, index], totals=self.totals[:, index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,8 @@ class AmountStack(Generic[N]):
     @classmethod
     def of(cls, nouns: Sequence[N | None], names: tuple[str, ...]) -> AmountStack[N]:
         """Stack the fields `names` of these nouns."""
-        rows = [[getattr(noun, name, 0.0) for name in names] for noun in nouns]
+        numbers_of, absent = attrgetter(*names), (0.0,) * len(names)
+        rows = [absent if noun is None else numbers_of(noun) for noun in nouns]
         return cls(_first(nouns), names, np.array(rows, dtype=float).T)
 
     def take(self, index: NDArray[np.intp]) -> N:
@@ -133,6 +133,7 @@ class PlanStack:
 
     first: Plan
     layers: FloatArray
+    experts: NDArray[np.int64]
     bundles: tuple[_BundleStack, ...]
     attention: tuple[AmountStack[AttentionOperator], ...]
     recurrent: tuple[AmountStack[RecurrentOperator], ...]
@@ -146,6 +147,7 @@ class PlanStack:
         return cls(
             plans[0],
             np.array([plan.layers for plan in plans], dtype=float),
+            np.array([(plan.num_experts, plan.topk) for plan in plans], dtype=np.int64).T,
             tuple(_BundleStack.of(column) for column in bundles),
             tuple(AmountStack.of(column, _ATTENTION_AMOUNTS) for column in attention),
             tuple(AmountStack.of(column, _RECURRENT_AMOUNTS) for column in recurrent),
@@ -156,6 +158,8 @@ class PlanStack:
         return replace(
             self.first,
             layers=self.layers[index],
+            num_experts=self.experts[0, index],
+            topk=self.experts[1, index],
             bundles=tuple(bundle.take(index) for bundle in self.bundles),
             attention=tuple(stack.take(index) for stack in self.attention),
             recurrent=tuple(stack.take(index) for stack in self.recurrent),

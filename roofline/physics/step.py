@@ -161,9 +161,17 @@ def load_of(plan: Plan, bundle: Bundle, step: Pass, engine: Engine) -> Load:
 
 def _experts_awake(plan: Plan, pooled_tokens: FloatArray, engine: Engine) -> FloatArray:
     """Experts of this rank that at least one token is sent to."""
-    awake = distinct_experts(
-        pooled_tokens, num_experts=plan.num_experts, topk=plan.topk, skew=engine.routing_skew
-    )
+    experts, topk, skew = plan.num_experts, plan.topk, engine.routing_skew
+    if isinstance(experts, int) and isinstance(topk, int):
+        one = distinct_experts(pooled_tokens, num_experts=experts, topk=topk, skew=skew)
+        return one / plan.expert_ranks
+    experts, topk = np.asarray(experts), np.asarray(topk)
+    awake = np.empty_like(pooled_tokens)
+    for held, chosen in set(zip(experts.tolist(), topk.tolist(), strict=True)):
+        rows = (experts == held) & (topk == chosen)
+        awake[rows] = distinct_experts(
+            pooled_tokens[rows], num_experts=held, topk=chosen, skew=skew
+        )
     return awake / plan.expert_ranks
 
 
@@ -389,7 +397,7 @@ def _fill_bundle(
 ) -> None:
     """Write the costs of a bundle's operators, in the order of ``OperatorCosts``."""
     load = load_of(plan, bundle, step, engine)
-    rows, members = bundle.row_of, bundle.members
+    rows, members = list(bundle.row_of), list(bundle.members)
     moved = moved_bytes(bundle, load, rates, engine)
     arrays[0, members] = (bundle.flops * load.units)[rows]
     arrays[1, members] = moved[rows]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loose floors, a tenth to a third of what an idle core does: a regression by a factor
+is noticed, a busy machine is not. `benchmarks.speed` measures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import speed
+from roofline import predict_table
+
+
+def test_a_prediction_loads_nothing_heavy():
+    assert speed.forbidden_imports() == []
+
+
+def test_one_model_prices_100_000_per_second():
+    predict_table(speed.one_model(10))
+    assert speed.throughput(speed.one_model, 50_000, repeats=3)["best_per_s"] > 100_000
+
+
+@pytest.mark.slow
+def test_mixtures_price_10_000_per_second():
+    rates = [speed.throughput(speed.mixed, 30_000, repeats=3)["best_per_s"]]
+    assert max(rates) > 10_000
+
+
+def test_most_of_the_mixture_can_be_priced():
+    priced = predict_table(speed.mixed(1000), errors="column")
+    assert np.isfinite(priced["e2e_s"]).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_cold_start_takes_a_few_numpy_imports():
+    # The aim is 3; a busy machine stretches the longer of the two.
+    assert speed.cold_start(3)["ratio"] < 6.0
+
+
+def test_report_has_every_figure(capsys, monkeypatch):
+    monkeypatch.setattr(speed, "cold_start", lambda repeats: {**COLD, "repeats": repeats})
+    assert speed.main(["--most", "100", "--repeats", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["rows"] for row in found["mixed"]] == [100]
+    assert found["one_model"][0]["per_s"] > 0
+    assert "2.00 x the 0.100 s" in speed.as_text(found)
+    assert "none loaded" in speed.as_text(found)
+
+
+COLD = {"predict_s": 0.2, "import_numpy_s": 0.1, "ratio": 2.0, "forbidden_imports": []}
