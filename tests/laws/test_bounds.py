@@ -164,6 +164,7 @@ def test_cache_ignores_query_heads(model):
     )
 
 
+@pytest.mark.slow
 def test_every_device_has_its_floor_below_every_engine():
     from specs.catalogue import list_accelerators
 
