@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from roofline.devices import CaseDevices
-from roofline.physics.batching import closed_loop
+from roofline.physics.batching import Durations, Rhythm, closed_loop, rhythm
 from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, MemoryUse, footprint, memory_use
@@ -75,6 +75,8 @@ class Work:
 
     `batch` is of the whole deployment: a static batch, or the concurrency where
     `serving`. Of the `input_tokens`, `cached_tokens` are in the KV cache already.
+    `spread_frac` is the width of the uniform distribution that lengths are drawn from,
+    over its mean; 0 makes all requests alike.
     """
 
     batch: FloatArray
@@ -83,6 +85,7 @@ class Work:
     cached_tokens: FloatArray
     output_tokens: FloatArray
     power_limit_w: FloatArray
+    spread_frac: FloatArray | float = 0.0
 
     @property
     def new_tokens(self) -> FloatArray:
@@ -279,27 +282,33 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     replicas = float(setup.layout.dp)
     per_replica = np.maximum(work.batch / replicas, 1.0)
     prompts = np.where(work.serving, 1.0, per_replica)
-    memory = _memory(setup, work, devices, per_replica)
+    memory = memory_of(setup, work, devices, per_replica)
     running = _admitted(setup, work, memory, per_replica)
     prefill = limited(setup.prefill(prompts, work, devices), devices, work.power_limit_w)
     steps = np.maximum(work.output_tokens - 1.0, 0.0)
     if not setup.generates:
         return _assemble(setup, work, devices, memory, _no_decode(prefill, per_replica))
-    step = limited(setup.decode(running, work, devices), devices, work.power_limit_w)
+    beat = _rhythm(setup, work, running, per_replica - running)
+    decoding = running if beat is None else np.where(work.serving, beat.decoding, running)
+    free = setup.decode(decoding, work, devices)
+    step = limited(free, devices, work.power_limit_w)
     course = Course(
         prefill=prefill,
         step=step,
         ttft_s=prefill.time_s + setup.engine.request_s * work.serving,
         tpot_s=step.time_s,
-        decoding=running,
+        decoding=decoding,
         requests_per_s=np.zeros_like(steps),
     )
-    if work.serving.any():
-        course = _serve(setup, work, devices, course, running, per_replica - running)
+    if beat is not None:
+        bare = setup.decode(decoding, _short(work), devices)
+        caches_s = np.maximum(free.time_s - bare.time_s, 0.0)
+        course = _serve(setup, work, devices, course, beat, caches_s)
     return _assemble(setup, work, devices, memory, course)
 
 
-def _memory(setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray) -> MemoryUse:
+def memory_of(setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray) -> MemoryUse:
+    """Bytes per device where each replica is asked to hold `per_replica` sequences."""
     prompt_tokens = per_replica * work.new_tokens
     chunk = setup.engine.prefill_chunk_tokens
     decoder_only = setup.encoder is None
@@ -346,38 +355,58 @@ def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> Course:
     )
 
 
+def _rhythm(setup: Setup, work: Work, running: FloatArray, waiting: FloatArray) -> Rhythm | None:
+    """How the steps of serving cases fall; None if nothing is served."""
+    if not work.serving.any():
+        return None
+    chunk = float(setup.engine.prefill_chunk_tokens)
+    zero = np.zeros_like(running)
+    return rhythm(
+        running=running,
+        waiting=waiting,
+        steps=np.maximum(work.output_tokens - 1.0, 0.0),
+        spread_frac=zero + work.spread_frac,
+        prompt_tokens=work.new_tokens,
+        chunks=work.new_tokens / chunk if chunk else zero,
+        mixes=setup.engine.mixes_prefill,
+    )
+
+
+def _short(work: Work) -> Work:
+    """The same with next to nothing in the cache."""
+    one = np.ones_like(work.input_tokens)
+    return replace(work, input_tokens=one, cached_tokens=0.0 * one, output_tokens=one)
+
+
 def _serve(
     setup: Setup,
     work: Work,
     devices: CaseDevices,
     course: Course,
-    running: FloatArray,
-    waiting: FloatArray,
+    beat: Rhythm,
+    caches_s: FloatArray,
 ) -> Course:
-    """Replace the isolated times of serving cases by those of the steady state."""
-    prefill, step = course.prefill, course.step
-    low = np.maximum(running / 2.0, 1.0)
-    step_low = limited(setup.decode(low, work, devices), devices, work.power_limit_w)
-    stall_s = prefill.time_s
-    if setup.engine.mixes_prefill:
-        # The chunk rides on steps that read the weights anyway.
-        stall_s = np.maximum(prefill.compute_s + prefill.link_s, prefill.time_s - step_low.time_s)
-    state = closed_loop(
-        running=running,
-        waiting=waiting,
-        steps=np.maximum(work.output_tokens - 1.0, 0.0),
-        prefill_s=prefill.time_s + setup.engine.request_s,
-        stall_s=stall_s,
-        step_low_s=step_low.time_s,
-        step_high_s=step.time_s,
-        low=low,
+    """Replace the isolated times of serving cases by those of a benchmark's closed loop."""
+    chunk, batched = float(setup.engine.prefill_chunk_tokens), beat.running
+    if chunk:
+        # A little less than a full pass: rounding must not open a second one.
+        batched = np.clip(chunk / work.new_tokens * (1.0 - 1e-9), 1.0, batched)
+    several = limited(setup.prefill(batched, work, devices), devices, work.power_limit_w)
+    durations = Durations(
+        request_s=setup.engine.request_s,
+        prompt_s=course.prefill.time_s,
+        batched=batched,
+        batched_s=several.time_s,
+        step_s=course.step.time_s,
+        caches_s=caches_s,
+        token_s=several.time_s / (batched * work.new_tokens),
     )
+    state = closed_loop(beat, durations)
     choose = work.serving
     return replace(
         course,
         ttft_s=np.where(choose, state.ttft_s, course.ttft_s),
         tpot_s=np.where(choose, state.tpot_s, course.tpot_s),
-        decoding=np.where(choose, state.decoding, course.decoding),
         requests_per_s=np.where(choose, state.requests_per_s * setup.layout.dp, 0.0),
     )
 
