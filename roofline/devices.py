@@ -213,13 +213,21 @@ class DeviceColumns:
             np.array(scalars, dtype=float).T,
         )
 
-    def take(self, index: NDArray[np.intp], ranks: Sequence[int]) -> CaseDevices:
-        """Spread over cases; links are made for groups of each size in `ranks`."""
+    def take(
+        self,
+        index: NDArray[np.intp],
+        ranks: Sequence[int],
+        tensor_ranks: NDArray[np.int64] | int = 0,
+    ) -> CaseDevices:
+        """Spread over cases; links are made for groups of each size in `ranks`.
+
+        Where `tensor_ranks` holds the degree of each case, the first of `ranks` stands
+        for it.
+        """
         bandwidth, cache, units, memory, tdp, idle, byte_j, active = self.scalars[:, index]
-        links = {}
-        for size in set(ranks) - {1}:
-            rows = np.array([_link_of(device, size) for device in self.accelerators]).T[:, index]
-            links[size] = LinkRates(bytes_per_s=rows[0], floor_s=rows[1], reduce_frac=rows[2])
+        links = {size: self._links(index, size) for size in set(ranks) - {1}}
+        if not isinstance(tensor_ranks, int) and ranks[0] in links:
+            links[ranks[0]] = self._links(index, tensor_ranks)
         return CaseDevices(
             rates=Rates(
                 peak_flops_per_s=self.peaks[:, index],
@@ -238,6 +246,15 @@ class DeviceColumns:
             tdp_w=tdp,
             idle_w=idle,
         )
+
+    def _links(self, index: NDArray[np.intp], sizes: NDArray[np.int64] | int) -> LinkRates:
+        """Links of groups of so many devices, one size or one per case."""
+        rows = np.empty((3, index.size))
+        for size in np.unique(sizes).tolist():
+            table = np.array([_link_of(device, size) for device in self.accelerators]).T
+            mine = np.broadcast_to(sizes == size, index.shape)
+            rows[:, mine] = table[:, index[mine]]
+        return LinkRates(bytes_per_s=rows[0], floor_s=rows[1], reduce_frac=rows[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

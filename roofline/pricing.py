@@ -23,7 +23,7 @@ from roofline.physics.phases import (
     pipelined_s,
     prefill_pass,
 )
-from roofline.physics.plan import Plan
+from roofline.physics.plan import Plan, Whole
 from roofline.physics.power import capped_slowdown, mean_power_w
 from roofline.physics.step import Pass
 from specs.engine import Engine, get_engine
@@ -150,8 +150,17 @@ class Setup:
     def stack_key(self) -> int:
         """A number that setups share whose cases can be priced side by side."""
         plans = (self.decoder, self.encoder, self.ideal.decoder, self.ideal.encoder)
-        key = (self.engine, self.layout, self.generates, *(p and p.stack_key for p in plans))
+        layout: object = self.layout
+        if self.layout.ep == self.layout.pp == 1:
+            # All groups are of `tensor_ranks`, which may differ by case.
+            layout = self.layout.dp, self.layout.tp > 1
+        key = (self.engine, layout, self.generates, *(p and p.stack_key for p in plans))
         return _STACK_KEYS.setdefault(key, len(_STACK_KEYS))
+
+    @cached_property
+    def tensor_ranks(self) -> Whole:
+        """Degree of tensor parallelism; one per case where setups are side by side."""
+        return self.layout.tp
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -451,7 +460,7 @@ def _assemble(
     floor = _floor(setup, work, devices)
     output = work.output_tokens * float(setup.generates)
     tokens = work.input_tokens + output
-    gpus = float(setup.layout.tp * setup.layout.pp * setup.layout.dp)
+    gpus = setup.tensor_ranks * float(setup.layout.pp * setup.layout.dp)
     per_request_j = power[2] * gpus / requests_per_s
     static_decode = work.batch / np.maximum(tpot_s, 1e-30) * float(setup.generates)
     result: Columns = {

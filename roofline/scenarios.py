@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,11 @@ SIZE_COLUMNS = {"batch": 0, "concurrency": 0, "input_len": 512, "cached_len": 0,
 a static batch of 1 is meant where neither is given. `cached_len` of the `input_len`
 tokens are a prefix that the KV cache holds already."""
 
-OTHER_COLUMNS = {"power_limit_w": math.inf}
+OTHER_COLUMNS = {"power_limit_w": math.inf, "spread_frac": 0.0}
+"""`spread_frac` is the width of the uniform distribution that the lengths of served
+requests are drawn from, over its mean; 0, the default, makes them all alike, as the
+engines' own benchmarks do. Requests that are alike end together, and their successors
+queue for the prefill together."""
 
 ALIASES = {
     "isl": "input_len",
@@ -100,6 +103,8 @@ def _canonical(columns: Mapping[str, Any]) -> dict[str, Any]:
     for name in columns:
         target = ALIASES.get(name, name)
         if target not in known:
+            from difflib import get_close_matches
+
             near = get_close_matches(str(name), list(known), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InvalidInputError(
@@ -199,6 +204,9 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
     note(whole, "cached_len {} leaves nothing to prefill; give less.", numbers["cached_len"])
     limit = numbers["power_limit_w"]
     note(~(limit > 0), "power_limit_w is {}; give watts above 0.", limit)
+    spread = numbers["spread_frac"]
+    wrong = ~((spread >= 0) & (spread <= 2))
+    note(wrong, "spread_frac is {}; give 0 for equal lengths, at most 2.", spread)
 
 
 def group_keys(scenarios: Scenarios, names: Sequence[str]) -> NDArray[np.int64]:

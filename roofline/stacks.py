@@ -50,6 +50,7 @@ class _FootprintStack:
 class _Parts:
     """What is compiled of setups, stacked."""
 
+    tensor_ranks: NDArray[np.int64]
     decoder: PlanStack
     encoder: PlanStack | None
     sizes: _FootprintStack
@@ -58,6 +59,7 @@ class _Parts:
     def of(cls, setups: Sequence[Setup]) -> _Parts:
         encoders = [setup.encoder for setup in setups if setup.encoder is not None]
         return cls(
+            np.array([setup.layout.tp for setup in setups], dtype=np.int64),
             PlanStack.of([setup.decoder for setup in setups]),
             PlanStack.of(encoders) if encoders else None,
             _FootprintStack.of([setup.sizes for setup in setups]),
@@ -66,6 +68,7 @@ class _Parts:
     def take(self, like: Setup, index: NDArray[np.intp]) -> Setup:
         setup = replace(like)
         # What its properties would compile from one model, they find already there.
+        vars(setup)["tensor_ranks"] = self.tensor_ranks[index]
         vars(setup)["decoder"] = self.decoder.take(index)
         vars(setup)["encoder"] = None if self.encoder is None else self.encoder.take(index)
         vars(setup)["sizes"] = self.sizes.take(index)

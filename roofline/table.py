@@ -34,7 +34,7 @@ from specs.accelerator import Accelerator
 from specs.errors import InvalidInputError, RooflineError
 from specs.model import Model
 
-CHUNK = 2048
+CHUNK = 4096
 """Cases priced at once: their arrays stay in the processor's cache."""
 
 MIN_TASK = 1024
@@ -107,10 +107,9 @@ class _Outcome:
         self.sound[rows] = False
 
     def prepare(self) -> None:
-        """Make empty columns."""
+        """Make columns; `columns` empties what is not priced."""
         for name in PRICED:
-            dtype, empty = (bool, False) if name == "fits" else (float, np.nan)
-            self.values[name] = np.full(self.size, empty, dtype=dtype)
+            self.values[name] = np.empty(self.size, dtype=bool if name == "fits" else float)
 
     def put(self, rows: Rows, part: Mapping[str, np.ndarray]) -> None:
         """Write priced columns of some rows."""
@@ -123,6 +122,9 @@ class _Outcome:
     def columns(self, with_errors: bool) -> dict[str, Any]:
         """All columns, and ``error`` where asked for."""
         result: dict[str, Any] = dict(self.values)
+        if not self.sound.all():
+            for values in result.values():
+                values[~self.sound] = False if values.dtype == bool else np.nan
         if with_errors:
             result["error"] = self.problems
         return result
@@ -280,7 +282,7 @@ def _price(
     def run(task: _Task) -> None:
         setup = task.stack.take(task.places)
         try:
-            case = columns.take(local[device_index[task.rows]], setup.ranks)
+            case = columns.take(local[device_index[task.rows]], setup.ranks, setup.tensor_ranks)
             outcome.put(task.rows, price(setup, _work(table, task.rows), case))
         except RooflineError as error:
             outcome.fail(task.rows, error)
@@ -316,4 +318,5 @@ def _work(table: Scenarios, rows: Rows) -> Work:
         cached_tokens=numbers["cached_len"][rows],
         output_tokens=numbers["output_len"][rows],
         power_limit_w=numbers["power_limit_w"][rows],
+        spread_frac=numbers["spread_frac"][rows],
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -166,6 +165,8 @@ def get_engine(name: str) -> Engine:
     key = _ALIASES.get(key, key)
     known = list_engines()
     if key not in known:
+        from difflib import get_close_matches
+
         near = get_close_matches(key, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UnknownNameError(

@@ -20,7 +20,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,8 @@ class Source:
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """Return the known words nearest to `word`, comma-separated, best first."""
+    from difflib import get_close_matches
+
     return ", ".join(get_close_matches(word, list(known), n=count, cutoff=0.4)) or "none close"
 
 

@@ -238,7 +238,7 @@ class Bundle:
             self.always_spills,
             self.above,
             self.routed,
-            self.ranks,
+            self.ranks > 1,
         )
 
 
