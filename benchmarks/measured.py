@@ -32,6 +32,11 @@ SATURATING_REQUESTS = 4096
 
 _EMPTY_CONTEXT = re.compile(r"empty[ -]context|tg from empty|starts from an empty", re.I)
 _DEPTH = re.compile(r"(?:KV depth|@ d(?:epth)? ?)(\d+)", re.I)
+_SPREAD = re.compile(r"U\[0\.8L,L\]|uniform in \[0\.8,1\]|InferenceX client", re.I)
+_SPREAD_FRAC = 0.2 / 0.9
+"""Lengths uniform between 0.8 and 1 of the nominal one: width over mean."""
+
+_MEDIAN = re.compile(r"median latencies", re.I)
 _CAP = re.compile(r"power (?:cap|limit) (\d+) W", re.I)
 _DTYPE_WORDS = {"unset": "", "todo": "", "custom": "", "f16": "fp16", "f32": "fp32", "auto": ""}
 _KV_WORDS = {"auto": "", "auto (bf16)": "", "bfloat16": "bf16", "q8": "q8_0", "fp8_e4m3": "fp8"}
@@ -113,7 +118,8 @@ def scenario_of(row: dict[str, Any]) -> dict[str, Any]:
     """One row as a scenario, with ``reason`` set if it cannot be one.
 
     Keys besides the predictor's columns: ``context_from_zero`` (decode was timed from an
-    empty cache, apart from the prompt), ``prompt_known``.
+    empty cache, apart from the prompt), ``prompt_known``, ``median`` (latencies are
+    medians: the opening burst of a serving run is not in them).
     """
     out: dict[str, Any] = {"reason": ""}
     notes = str(row.get("notes") or "")
@@ -157,6 +163,8 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     out["kv_dtype"] = kv_format(kv)
     cap = _CAP.search(notes)
     out["power_limit_w"] = float(cap[1]) if cap else np.inf
+    out["spread_frac"] = _SPREAD_FRAC if _SPREAD.search(notes) else 0.0
+    out["median"] = bool(_MEDIAN.search(notes))
     return ""
 
 

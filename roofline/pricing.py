@@ -33,6 +33,7 @@ BOUNDS = ("compute", "memory", "link", "overhead")
 
 PRICED = (
     "ttft_s",
+    "later_ttft_s",
     "tpot_s",
     "e2e_s",
     "requests_per_s",
@@ -274,6 +275,7 @@ Columns = dict[str, np.ndarray]
 class Course:
     """What requests go through; arrays of shape ``(n,)`` and the two phases.
 
+    `ttft_s` is the mean of a benchmark run, `later_ttft_s` that after its opening burst;
     `decoding` sequences decode at once on a replica; `requests_per_s` is that of the
     whole deployment in a steady state, 0 where there is none.
     """
@@ -281,6 +283,7 @@ class Course:
     prefill: PhaseCost
     step: PhaseCost
     ttft_s: FloatArray
+    later_ttft_s: FloatArray
     tpot_s: FloatArray
     decoding: FloatArray
     requests_per_s: FloatArray
@@ -299,20 +302,19 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
         return _assemble(setup, work, devices, memory, _no_decode(prefill, per_replica))
     beat = _rhythm(setup, work, running, per_replica - running)
     decoding = running if beat is None else np.where(work.serving, beat.decoding, running)
-    free = setup.decode(decoding, work, devices)
-    step = limited(free, devices, work.power_limit_w)
+    step = limited(setup.decode(decoding, work, devices), devices, work.power_limit_w)
+    alone_s = prefill.time_s + setup.engine.request_s * work.serving
     course = Course(
         prefill=prefill,
         step=step,
-        ttft_s=prefill.time_s + setup.engine.request_s * work.serving,
+        ttft_s=alone_s,
+        later_ttft_s=alone_s,
         tpot_s=step.time_s,
         decoding=decoding,
         requests_per_s=np.zeros_like(steps),
     )
     if beat is not None:
-        bare = setup.decode(decoding, _short(work), devices)
-        caches_s = np.maximum(free.time_s - bare.time_s, 0.0)
-        course = _serve(setup, work, devices, course, beat, caches_s)
+        course = _serve(setup, work, devices, course, beat)
     return _assemble(setup, work, devices, memory, course)
 
 
@@ -358,6 +360,7 @@ def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> Course:
         prefill=prefill,
         step=prefill.scaled(0.0),
         ttft_s=prefill.time_s,
+        later_ttft_s=prefill.time_s,
         tpot_s=zero,
         decoding=per_replica,
         requests_per_s=zero,
@@ -381,10 +384,12 @@ def _rhythm(setup: Setup, work: Work, running: FloatArray, waiting: FloatArray) 
     )
 
 
-def _short(work: Work) -> Work:
-    """The same with next to nothing in the cache."""
-    one = np.ones_like(work.input_tokens)
-    return replace(work, input_tokens=one, cached_tokens=0.0 * one, output_tokens=one)
+def _caches_s(setup: Setup, work: Work, devices: CaseDevices, decoding: FloatArray) -> FloatArray:
+    """Time in which decoding sequences read their caches once."""
+    tokens = work.input_tokens + work.output_tokens / 2.0
+    each = cache_bytes(setup.sizes, tokens, work.input_tokens)
+    rate = devices.rates.mem_bytes_per_s * setup.engine.memory_frac
+    return decoding * each / rate
 
 
 def _serve(
@@ -393,7 +398,6 @@ def _serve(
     devices: CaseDevices,
     course: Course,
     beat: Rhythm,
-    caches_s: FloatArray,
 ) -> Course:
     """Replace the isolated times of serving cases by those of a benchmark's closed loop."""
     chunk, batched = float(setup.engine.prefill_chunk_tokens), beat.running
@@ -407,7 +411,7 @@ def _serve(
         batched=batched,
         batched_s=several.time_s,
         step_s=course.step.time_s,
-        caches_s=caches_s,
+        caches_s=_caches_s(setup, work, devices, beat.decoding),
         token_s=several.time_s / (batched * work.new_tokens),
     )
     state = closed_loop(beat, durations)
@@ -415,6 +419,7 @@ def _serve(
     return replace(
         course,
         ttft_s=np.where(choose, state.ttft_s, course.ttft_s),
+        later_ttft_s=np.where(choose, state.later_ttft_s, course.ttft_s),
         tpot_s=np.where(choose, state.tpot_s, course.tpot_s),
         requests_per_s=np.where(choose, state.requests_per_s * setup.layout.dp, 0.0),
     )
@@ -465,6 +470,7 @@ def _assemble(
     static_decode = work.batch / np.maximum(tpot_s, 1e-30) * float(setup.generates)
     result: Columns = {
         "ttft_s": ttft_s,
+        "later_ttft_s": course.later_ttft_s,
         "tpot_s": tpot_s,
         "e2e_s": e2e_s,
         "requests_per_s": requests_per_s,
