@@ -79,21 +79,33 @@ class _Parts:
 class SetupStack:
     """Setups with the same ``stack_key``; ``take`` deals them out to cases."""
 
-    first: Setup
+    setups: tuple[Setup, ...]
     parts: tuple[_Parts, _Parts] | None
 
     @classmethod
     def of(cls, setups: Sequence[Setup]) -> SetupStack:
-        """Stack setups, and their ideals."""
+        """Stack setups, and their ideals; kept for tables that ask for the same again."""
         if len(setups) == 1:
-            return cls(setups[0], None)
-        return cls(setups[0], (_Parts.of(setups), _Parts.of([each.ideal for each in setups])))
+            return cls(tuple(setups), None)
+        # A kept stack holds its setups, so that no other can take on their identity.
+        key = tuple(map(id, setups))
+        kept = _STACKS.get(key)
+        if kept is None:
+            if len(_STACKS) >= MOST_KEPT:
+                _STACKS.clear()
+            parts = _Parts.of(setups), _Parts.of([setup.ideal for setup in setups])
+            kept = _STACKS[key] = cls(tuple(setups), parts)
+        return kept
 
     def take(self, index: NDArray[np.intp]) -> Setup:
         """One setup whose amounts are those of setup ``index[i]`` for case i."""
         if self.parts is None:
-            return self.first
+            return self.setups[0]
         own, ideal = self.parts
-        setup = own.take(self.first, index)
-        vars(setup)["ideal"] = ideal.take(self.first.ideal, index)
+        setup = own.take(self.setups[0], index)
+        vars(setup)["ideal"] = ideal.take(self.setups[0].ideal, index)
         return setup
+
+
+MOST_KEPT = 1000
+_STACKS: dict[tuple[int, ...], SetupStack] = {}

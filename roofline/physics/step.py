@@ -212,9 +212,11 @@ def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> Floa
     total = np.maximum(load.units, 1e-9)
     rows = total / groups
     best: FloatArray | None = None
+    widths = {tile for _, tile in TILE_SHAPES}
+    column_tiles = {width: np.ceil(bundle.columns * (1.0 / width)) for width in widths}
     for tile_rows, tile_columns in TILE_SHAPES:
         row_tiles = np.ceil(rows * (1.0 / tile_rows)) * groups
-        waves = row_tiles * np.ceil(bundle.columns * (1.0 / tile_columns))
+        waves = row_tiles * column_tiles[tile_columns]
         waves /= rates.unit_count
         whole = np.ceil(waves)
         # One wave or less: split-K fills the device, only the padding of tiles remains.
