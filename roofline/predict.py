@@ -73,7 +73,10 @@ def predict(
     weight_dtype, kv_dtype, act_dtype : str
         Formats; empty for those of the checkpoint.
     batch, concurrency : int, optional
-        A static batch, or requests in flight under continuous batching; not both.
+        A static batch, or requests in flight under continuous batching; not both. A
+        concurrency asks what the engine's own benchmark reports at it: means over ten
+        equal prompts per request in flight, the first of each sent at once, so TTFT
+        holds that burst and all queueing, and TPOT the prefills of others.
     input_len, output_len, cached_len : int
         Tokens per request; `cached_len` of the input are a prefix cached already.
     power_limit_w : float, optional

@@ -381,6 +381,7 @@ def _rhythm(setup: Setup, work: Work, running: FloatArray, waiting: FloatArray) 
         prompt_tokens=work.new_tokens,
         chunks=work.new_tokens / chunk if chunk else zero,
         mixes=setup.engine.mixes_prefill,
+        instant=setup.engine.request_s <= 0.0,
     )
 
 

@@ -51,9 +51,11 @@ class Rhythm:
     per_step, met : ndarray
         Prompts per step of the window; prompts that one prompt is prefilled with, itself
         included.
-    load, own, queue : ndarray
-        Share of the room for prompts that is used in the window; passes of a prompt's own
-        prefill; passes that it waits for others.
+    missed, queue : ndarray
+        Steps in progress that a prompt waits for, and passes that it waits for others.
+    load, own : ndarray
+        Share of the room for prompts that is used in the window; passes of a prompt's
+        own prefill.
     round_steps : ndarray
         Steps from one request of a client to its next.
     mixes : bool
@@ -68,6 +70,7 @@ class Rhythm:
     window: FloatArray
     per_step: FloatArray
     met: FloatArray
+    missed: FloatArray
     load: FloatArray
     own: FloatArray
     queue: FloatArray
@@ -125,6 +128,7 @@ def rhythm(
     prompt_tokens: FloatArray,
     chunks: FloatArray,
     mixes: bool,
+    instant: bool = False,
 ) -> Rhythm:
     """Steps of a round of the closed loop.
 
@@ -140,6 +144,8 @@ def rhythm(
         Tokens of one prompt, and those over what a pass may carry.
     mixes : bool
         Whether prompts ride on decode steps, or run by themselves while decoding stands.
+    instant : bool
+        Whether a request sent as a step ends is in the next one; else it misses that.
 
     Notes
     -----
@@ -168,7 +174,7 @@ def rhythm(
         queue = chance * beside * load / (2.0 * left)
         whole = np.ceil(beside - 1e-9)
         own = np.where(beside > 1.0, whole + chance * (beside + 0.5 - whole), 1.0)
-        missed = window / (1.0 + window) * np.minimum(running - 1.0, 1.0)
+        missed = window / (1.0 + window) * np.minimum(running - 1.0, float(not instant))
         round_steps = steps + missed
         if mixes:
             round_steps = np.maximum(round_steps + own + queue, running * beside)
@@ -185,6 +191,7 @@ def rhythm(
         window=window,
         per_step=per_step,
         met=np.minimum(met, running),
+        missed=missed,
         load=load,
         own=own,
         queue=queue,
@@ -291,8 +298,7 @@ def _boundary_s(beat: Rhythm, durations: Durations, step_s: FloatArray) -> Float
     """
     outside = durations.request_s
     left_s = np.maximum(step_s - outside, 0.5 * step_s)
-    others = beat.window / (1.0 + beat.window) * np.minimum(beat.running - 1.0, 1.0)
-    return np.where(beat.waiting > 0.0, 0.0, outside + others * left_s)
+    return np.where(beat.waiting > 0.0, 0.0, outside + beat.missed * left_s)
 
 
 def _prefill_first(beat: Rhythm, durations: Durations) -> _Times:

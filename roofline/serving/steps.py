@@ -19,7 +19,9 @@ from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import sequence_cache_bytes
 from roofline.pricing import Setup, Work, limited, memory_of
 from roofline.serving.arrivals import Traffic
+from roofline.serving.metrics import Outcome
 from roofline.serving.policies import Limits, policy_of
+from roofline.serving.simulate import simulate
 from specs.accelerator import Accelerator
 from specs.errors import InvalidInputError
 
@@ -167,6 +169,29 @@ def _grid(rows: FloatArray, counts: np.ndarray, columns: FloatArray, values: Flo
         tuple(tuple(part.tolist()) for part in np.split(columns, ends)),
         tuple(tuple(part.tolist()) for part in np.split(values, ends)),
     )
+
+
+def serve(
+    setup: Setup, accelerator: Accelerator, traffic: Traffic, *, power_limit_w: float = math.inf
+) -> Outcome:
+    """Simulate the traffic on one replica of a setup, with its engine's default limits.
+
+    Raises
+    ------
+    InvalidInputError
+        The model does not generate, or a request does not fit the KV cache.
+    """
+    sequences = traffic.concurrency or len(traffic.input_tokens)
+    most = setup.engine.prefill_chunk_tokens or sequences * int(traffic.input_tokens.max())
+    limits = limits_of(setup, accelerator, traffic)
+    table = step_table(
+        setup,
+        accelerator,
+        most_tokens=most,
+        most_sequences=min(sequences, limits.max_sequences or sequences),
+        power_limit_w=power_limit_w,
+    )
+    return simulate(traffic, limits, table)
 
 
 def limits_of(setup: Setup, accelerator: Accelerator, traffic: Traffic) -> Limits:
