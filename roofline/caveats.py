@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def _memory(setup: Setup, row: Mapping[str, Any]) -> list[str]:
         return []
     rest = row["weights_bytes"] + row["activation_bytes"] + row["runtime_bytes"]
     capacity = row["capacity_bytes"]
-    if row["max_batch"] >= 1:
+    if 1 <= row["max_batch"] < math.inf:
         return [
             f"does not fit as asked: the KV cache needs {format_bytes(row['kv_bytes'])} per GPU "
             f"and the engine leaves {format_bytes(max(capacity - rest, 0.0))}; at most "

@@ -135,3 +135,12 @@ def test_what_is_asked_must_be_a_column():
         roofline.predict_table({"model": "gpt2-xl"})
     with pytest.raises(UnknownNameError):
         roofline.predict_table({"model": "gpt2-xl", "gpu": "no-such-card"})
+
+
+def test_activations_alone_can_be_too_large():
+    # An encoder has no cache, so no batch is the largest: what is too large is the pass.
+    estimate = roofline.predict(
+        "google-bert/bert-base-uncased", "l4", engine="ideal", batch=600, input_len=20_000
+    )
+    assert not estimate.memory.fits
+    assert "does not fit: needs" in estimate.warnings[0]
