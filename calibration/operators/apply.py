@@ -6,8 +6,9 @@
     terms = gemm_terms(m, n, k, scheme=SCHEMES["bf16"], facts=facts)
     seconds = laws.time_s("gemm_bf16", terms, facts, engine="vllm")
 
-Constants come from the device if it was measured, else from its family, else from the
-population (`level`). Times are never below the roofline of the terms given.
+Constants come from the device if it was measured, else from its family, else from its
+kind of matrix unit, else from the population (`level`). Times of cold operands are never
+below the roofline of the terms given.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class OperatorLaws:
         return LAWS[pool.law].constants(at)
 
     def level(self, operator: str, facts: DeviceFacts) -> str:
-        """Whose constants answer: ``"device"``, ``"family"`` or ``"population"``."""
+        """Whose constants answer: ``"device"``, ``"family"``, ``"kind"``, ``"population"``."""
         return self._pool(operator).level(facts.name, facts.family)
 
     def time_s(
@@ -105,6 +106,7 @@ def to_json(pools: Mapping[str, Pool], arithmetic: Mapping[str, str], meta: Any)
             "powered": pool.powered,
             "params": list(LAWS[pool.law].names),
             "population": flat(pool.population),
+            "kinds": {key: flat(x) for key, x in sorted(pool.kinds.items())},
             "families": {key: flat(x) for key, x in sorted(pool.families.items())},
             "devices": {
                 key: {"x": flat(fit.coordinates), "rows": fit.rows, "spread": round(fit.spread, 3)}
@@ -151,6 +153,7 @@ def _pool(name: str, raw: Mapping[str, Any]) -> Pool:
         law=law.name,
         powered=bool(raw["powered"]),
         population=np.array(raw["population"]),
+        kinds={key: np.array(x) for key, x in raw["kinds"].items()},
         families={key: np.array(x) for key, x in raw["families"].items()},
         devices={
             key: Fit(coordinates=np.array(fit["x"]), rows=fit["rows"], spread=fit["spread"])

@@ -28,6 +28,19 @@ FALLBACK = {
 }
 """What runs where a device lacks the arithmetic: operands are widened."""
 
+_ASYNCHRONOUS = ("hopper", "blackwell")
+
+
+def kind_of(family: str) -> str:
+    """Kind of matrix unit: what makes kernels of different families alike.
+
+    ``asynchronous`` units are fed from shared memory by the hardware (Hopper's wgmma,
+    data-centre Blackwell's tcgen05); the others, ``synchronous``, read registers that every
+    warp must fill.
+    """
+    return "asynchronous" if family in _ASYNCHRONOUS else "synchronous"
+
+
 _NVIDIA_FAMILIES = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     Frame = Any
 
-MOST_ROWS = 1500
+MOST_ROWS = 1200
 """Rows kept per device and operator, an even draw over engines and versions."""
 
 

@@ -147,7 +147,7 @@ def _prefill(constants: Constants, terms: Terms) -> FloatArray:
 
 def _decode(constants: Constants, terms: Terms) -> FloatArray:
     """KV over the bandwidth that the work items fill; a cost per item; a warm cache."""
-    items = terms["sequences"] * terms["splits"] ** _at(constants, "w_split")
+    items = terms["sequences"] * terms["splits"]
     filled = items / (items + _at(constants, "half_items"))
     cold_s = terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
     memory_s = cold_s / (_at(constants, "e_m") * filled)
@@ -242,7 +242,6 @@ LAWS: Mapping[str, Law] = {
                 _scale("half_items", 0.3),
                 _scale("t_item", 0.5e-6),
                 _share("warm", 0.4),
-                _share("w_split", 0.7),
             ),
             formula=_decode,
         ),

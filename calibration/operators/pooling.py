@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants for devices that were never measured: population, family, device.
+"""Constants for devices that were never measured: population, kind, family, device.
 
-Each device is fitted alone first; the population is the mean over families of their
-means; then each device is fitted again around its family, so that what its own kernels
-do not determine is taken from others. A family is drawn to the population by
-``n / (n + 1)`` of its n devices: families are taken to differ as much as the devices
-within one. Engines add an offset, drawn to zero likewise.
+Each device is fitted alone first; a family is the mean of its devices, a kind of matrix
+unit (`kind_of`) that of its families, the population that of both kinds; then each device
+is fitted again around its family, so that what its own kernels do not determine is taken
+from others. Each level is drawn to the one above by ``n / (n + 1)`` of its n members:
+groups are taken to differ as much as the members within one. Engines add an offset,
+drawn to zero likewise.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from calibration.operators.facts import kind_of
 from calibration.operators.fitting import Fit, fit_sample
 from calibration.operators.kernels import Sample
 from calibration.operators.laws import LAWS, FloatArray
@@ -38,6 +40,7 @@ class Pool:
     law: str
     powered: bool
     population: FloatArray
+    kinds: Mapping[str, FloatArray]
     families: Mapping[str, FloatArray]
     devices: Mapping[str, Fit]
     engines: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
@@ -52,12 +55,16 @@ class Pool:
         if device in self.devices:
             base = self.devices[device].coordinates
         else:
-            base = self.families.get(family, self.population)
+            kind = self.kinds.get(kind_of(family), self.population)
+            base = self.families.get(family, kind)
             base = base + self._lift(headroom)
         if engine not in self.engines:
             return base
         offsets = self.engines[engine]
-        return base + offsets.get(device, offsets.get(family, offsets[ANY]))
+        for key in (device, family, kind_of(family)):
+            if key in offsets:
+                return base + offsets[key]
+        return base + offsets[ANY]
 
     def _lift(self, headroom: float) -> FloatArray:
         return power_lift(self.law, headroom) if self.powered else np.zeros_like(self.population)
@@ -66,13 +73,22 @@ class Pool:
         """Which level answers for a device."""
         if device in self.devices:
             return "device"
-        return "family" if family in self.families else "population"
+        if family in self.families:
+            return "family"
+        return "kind" if kind_of(family) in self.kinds else "population"
 
 
-def family_means(
-    fits: Mapping[str, FloatArray], families: Mapping[str, str]
-) -> tuple[FloatArray, dict[str, FloatArray]]:
-    """Population mean, and family means drawn to it, of coordinates by device.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Means of coordinates at three levels, each drawn to the one above."""
+
+    population: FloatArray
+    kinds: Mapping[str, FloatArray]
+    families: Mapping[str, FloatArray]
+
+
+def drawn_means(fits: Mapping[str, FloatArray], families: Mapping[str, str]) -> Means:
+    """Population mean, means of kinds of matrix unit drawn to it, of families to those.
 
     Parameters
     ----------
@@ -81,19 +97,32 @@ def family_means(
     families : mapping of str to str
         Family by device.
     """
-    names = sorted({families[device] for device in fits})
-    means, counts = [], []
-    for name in names:
-        members = [x for device, x in fits.items() if families[device] == name]
-        means.append(np.mean(members, axis=0))
-        counts.append(float(len(members)))
-    weight = np.array(counts) / (np.array(counts) + 1.0)
-    population = np.average(np.array(means), axis=0, weights=weight)
-    drawn = {
-        name: population + w * (mean - population)
-        for name, mean, w in zip(names, means, weight, strict=True)
+    by_family = _grouped(fits, families)
+    family_mean = {name: np.mean(x, axis=0) for name, x in by_family.items()}
+    weight = {name: len(x) / (len(x) + 1.0) for name, x in by_family.items()}
+    kind = {name: kind_of(name) for name in family_mean}
+    by_kind = _grouped(family_mean, kind)
+    kind_mean = {
+        name: np.average(x, axis=0, weights=[weight[f] for f in family_mean if kind[f] == name])
+        for name, x in by_kind.items()
     }
-    return population, drawn
+    shares = {name: len(x) / (len(x) + 1.0) for name, x in by_kind.items()}
+    population = np.average(list(kind_mean.values()), axis=0, weights=list(shares.values()))
+    kinds = {k: population + shares[k] * (mean - population) for k, mean in kind_mean.items()}
+    drawn = {
+        name: kinds[kind[name]] + weight[name] * (mean - kinds[kind[name]])
+        for name, mean in family_mean.items()
+    }
+    return Means(population=population, kinds=kinds, families=drawn)
+
+
+def _grouped(
+    values: Mapping[str, FloatArray], groups: Mapping[str, str]
+) -> dict[str, list[FloatArray]]:
+    result: dict[str, list[FloatArray]] = {}
+    for name, value in values.items():
+        result.setdefault(groups[name], []).append(value)
+    return result
 
 
 def first_fits(samples: Sequence[Sample]) -> dict[str, Fit]:
@@ -140,20 +169,22 @@ def pool(
         for sample in samples
     }
     own = {device: alone[device].coordinates - lift for device, lift in lifts.items()}
-    population, drawn = family_means(own, families)
+    means = drawn_means(own, families)
     spread = np.full(len(law.params), POPULATION_SPREAD)
     again = {}
     for sample in samples:
-        centre = 0.5 * (population + drawn[sample.family]) + lifts[sample.device]
+        kind = means.kinds[kind_of(sample.family)]
+        centre = 0.5 * (kind + means.families[sample.family]) + lifts[sample.device]
         begin = alone[sample.device].coordinates
         again[sample.device] = fit_sample(sample, prior=centre, spread=spread, start=begin)
     neutral = {device: again[device].coordinates - lift for device, lift in lifts.items()}
-    population, drawn = family_means(neutral, families)
+    means = drawn_means(neutral, families)
     return Pool(
         law=law.name,
         powered=powered,
-        population=population,
-        families=drawn,
+        population=means.population,
+        kinds=means.kinds,
+        families=means.families,
         devices=again,
         engines=_engines(samples, again) if engines else {},
     )
@@ -162,9 +193,9 @@ def pool(
 def _engines(
     samples: Sequence[Sample], fits: Mapping[str, Fit]
 ) -> dict[str, dict[str, FloatArray]]:
-    """Offset of each engine from its devices: by device, by family, and for any.
+    """Offset of each engine from its devices: by device, family, kind, and for any.
 
-    The mean over families is drawn to zero, each family's to that mean.
+    The mean over families is drawn to zero, the others to that mean.
     """
     own: dict[str, dict[str, FloatArray]] = {}
     families = {sample.device: sample.family for sample in samples}
@@ -180,8 +211,9 @@ def _engines(
             own.setdefault(str(name), {})[sample.device] = fit.coordinates - base
     result = {}
     for name, offsets in sorted(own.items()):
-        mean, drawn = family_means(offsets, families)
-        shrink = len(drawn) / (len(drawn) + 1.0)
-        moved = {family: offset + (shrink - 1.0) * mean for family, offset in drawn.items()}
+        means = drawn_means(offsets, families)
+        mean, shrink = means.population, len(means.families) / (len(means.families) + 1.0)
+        levels = {**means.kinds, **means.families}
+        moved = {key: offset + (shrink - 1.0) * mean for key, offset in levels.items()}
         result[name] = {ANY: shrink * mean, **moved, **offsets}
     return result

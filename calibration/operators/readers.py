@@ -238,7 +238,12 @@ def _library(rows: Frame) -> Any:
 
 
 def _all(rows: Frame) -> Any:
-    return _launched(rows) & ~rows.op_detail.astype(str).str.startswith("mhc")
+    """Rows whose traffic is known: of Vidur's element-wise operators the addition alone.
+
+    Its activation moves 10 bytes per element in two kernels, where engines now move 6 in one.
+    """
+    known = (rows.op != "elementwise") | (rows.op_detail == "add")
+    return _launched(rows) & known
 
 
 def _quantise(rows: Frame) -> Any:

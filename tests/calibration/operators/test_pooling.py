@@ -15,7 +15,7 @@ from calibration.operators.fitting import fit_sample, log_error
 from calibration.operators.kernels import Sample
 from calibration.operators.laws import LAWS
 from calibration.operators.leaveout import leave_out, split
-from calibration.operators.pooling import family_means, pool
+from calibration.operators.pooling import drawn_means, pool
 from specs.errors import SpecDataError, UnknownNameError
 
 LAW = LAWS["gemm"]
@@ -79,13 +79,17 @@ def test_outliers_do_not_carry_the_fit():
     assert found["e_c"] == pytest.approx(TRUTH["e_c"], abs=0.06)
 
 
-def test_family_is_drawn_to_the_population_by_its_number():
-    fits = {"a": np.array([0.0]), "b": np.array([2.0]), "c": np.array([4.0])}
-    population, drawn = family_means(fits, {"a": "one", "b": "two", "c": "two"})
-    # Means 0 (one device, weight 1/2) and 3 (two, weight 2/3): (0/2 + 3 * 2/3) / (7/6) = 12/7.
-    assert population[0] == pytest.approx(12 / 7)
-    assert drawn["one"][0] == pytest.approx(12 / 14)
-    assert drawn["two"][0] == pytest.approx(12 / 7 + 2 / 3 * (3 - 12 / 7))
+def test_each_level_is_drawn_to_the_one_above_by_its_number():
+    fits = {"a": np.array([0.0]), "b": np.array([2.0]), "c": np.array([4.0]), "d": np.array([10.0])}
+    means = drawn_means(fits, {"a": "one", "b": "two", "c": "two", "d": "hopper"})
+    # Synchronous families: means 0 (one device, weight 1/2) and 3 (two, weight 2/3), so
+    # (0/2 + 3 * 2/3) / (7/6) = 12/7; two families weigh 2/3. Hopper alone: 10, weight 1/2.
+    population = (12 / 7 * 2 / 3 + 10 / 2) / (7 / 6)
+    kind = population + 2 / 3 * (12 / 7 - population)
+    assert means.population[0] == pytest.approx(population)
+    assert means.kinds["synchronous"][0] == pytest.approx(kind)
+    assert means.families["one"][0] == pytest.approx(kind / 2)
+    assert means.families["two"][0] == pytest.approx(kind + 2 / 3 * (3 - kind))
 
 
 def test_unseen_devices_take_their_family_then_the_population():
@@ -97,7 +101,8 @@ def test_unseen_devices_take_their_family_then_the_population():
     fitted = pool(samples)
     assert fitted.level("a", "one") == "device"
     assert fitted.level("new", "one") == "family"
-    assert fitted.level("new", "never") == "population"
+    assert fitted.level("new", "never") == "kind"
+    assert fitted.level("new", "hopper") == "population"
     at = LAW.names.index("e_c")
     family, population = fitted.coordinates("new", "one"), fitted.coordinates("new", "never")
     other = fitted.coordinates("new", "two")
@@ -163,7 +168,7 @@ def test_artifact_round_trips_and_predicts():
         times = laws.time_s("gemm_bf16", terms, facts, engine="vllm")
         assert np.all(times > plain)
         assert np.all(times < 2.5 * plain + 10e-6)
-    assert laws.level("gemm_bf16", _facts("new", "never")) == "population"
+    assert laws.level("gemm_bf16", _facts("new", "hopper")) == "population"
     with pytest.raises(UnknownNameError, match="gemm_bf16"):
         laws.constants("gem", _facts())
 
