@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from calibration.operators.facts import DeviceFacts
-from calibration.operators.fitting import Fit
 from calibration.operators.laws import LAWS, FloatArray, Terms
-from calibration.operators.pooling import Pool
+from calibration.operators.levels import Fit, Pool
 from specs.errors import SpecDataError, UnknownNameError
 
 ARTIFACT = Path(__file__).parent.parent / "artifacts" / "operators.json"

@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.operators.laws import LAWS
 from calibration.operators.leaveout import FORMS, Score
-from calibration.operators.pooling import Pool
+from calibration.operators.levels import Pool
 
 _HEAD = """# Operator constants: card
 

@@ -23,7 +23,8 @@ from calibration.operators.kernels import (
     table_paths,
 )
 from calibration.operators.leaveout import Score, leave_out
-from calibration.operators.pooling import Pool, pool
+from calibration.operators.levels import Pool
+from calibration.operators.pooling import pool
 from calibration.operators.readers import FAMILIES
 from specs.errors import InvalidInputError
 

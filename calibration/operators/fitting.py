@@ -12,12 +12,11 @@ them do not drown the prior. scipy is imported when something is fitted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from calibration.operators.kernels import Sample
 from calibration.operators.laws import LAWS, FloatArray, Law
+from calibration.operators.levels import Fit
 
 NOISE = 0.08
 """Log spread of one kernel between versions of an engine: 0.03 to 0.15."""
@@ -27,15 +26,6 @@ EFFECTIVE_ROWS = 200.0
 
 WARM_WEIGHT = 0.2
 """Weight of a kernel whose operands lie in a warm cache, as they seldom do in serving."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Coordinates of one law, their curvature as precision, and how well they fit."""
-
-    coordinates: FloatArray
-    rows: int
-    spread: float
 
 
 def predicted_s(law: Law, coordinates: FloatArray, sample: Sample) -> FloatArray:

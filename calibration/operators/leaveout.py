@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.operators.fitting import Fit, predicted_s
+from calibration.operators.fitting import predicted_s
 from calibration.operators.kernels import Sample
 from calibration.operators.laws import LAWS, FloatArray
-from calibration.operators.pooling import Pool, first_fits, pool
+from calibration.operators.levels import Fit, Pool
+from calibration.operators.pooling import first_fits, pool
 
 FORMS = ("plain", "constant", "population", "family", "engine", "power")
 """Plain roofline; one efficiency and a floor; the law with the constants of the

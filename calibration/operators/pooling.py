@@ -12,14 +12,15 @@ drawn to zero likewise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.operators.facts import kind_of
-from calibration.operators.fitting import Fit, fit_sample
+from calibration.operators.fitting import fit_sample
 from calibration.operators.kernels import Sample
 from calibration.operators.laws import LAWS, FloatArray
+from calibration.operators.levels import ANY, Fit, Pool, power_lift
 
 POPULATION_SPREAD = 0.5
 """Prior spread of a device around its family, in coordinates, in the second fit."""
@@ -28,54 +29,6 @@ ENGINE_SPREAD = 0.6
 """Prior spread of an engine around its device."""
 
 FEWEST_ENGINE_ROWS = 60
-
-ANY = "*"
-"""Key of what holds for every family."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """Coordinates of one operator's law at three levels, and offsets of engines."""
-
-    law: str
-    powered: bool
-    population: FloatArray
-    kinds: Mapping[str, FloatArray]
-    families: Mapping[str, FloatArray]
-    devices: Mapping[str, Fit]
-    engines: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
-
-    def coordinates(
-        self, device: str, family: str, engine: str = "", *, headroom: float = 1.0
-    ) -> FloatArray:
-        """Coordinates for a device: its own, else its family's, else the population's.
-
-        `headroom` of the device's power limit moves the plateau of what was not measured.
-        """
-        if device in self.devices:
-            base = self.devices[device].coordinates
-        else:
-            kind = self.kinds.get(kind_of(family), self.population)
-            base = self.families.get(family, kind)
-            base = base + self._lift(headroom)
-        if engine not in self.engines:
-            return base
-        offsets = self.engines[engine]
-        for key in (device, family, kind_of(family)):
-            if key in offsets:
-                return base + offsets[key]
-        return base + offsets[ANY]
-
-    def _lift(self, headroom: float) -> FloatArray:
-        return power_lift(self.law, headroom) if self.powered else np.zeros_like(self.population)
-
-    def level(self, device: str, family: str) -> str:
-        """Which level answers for a device."""
-        if device in self.devices:
-            return "device"
-        if family in self.families:
-            return "family"
-        return "kind" if kind_of(family) in self.kinds else "population"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +81,6 @@ def _grouped(
 def first_fits(samples: Sequence[Sample]) -> dict[str, Fit]:
     """Each device alone, around the law's weak prior."""
     return {sample.device: fit_sample(sample) for sample in samples}
-
-
-def power_lift(law: str, headroom: float) -> FloatArray:
-    """Shift of the coordinates by the power limit: the odds of `e_c` follow `headroom`.
-
-    ``e_c / (1 - e_c)`` proportional to headroom. A fixed form without a fitted constant.
-    """
-    lift = np.zeros(len(LAWS[law].params))
-    if "e_c" in LAWS[law].names:
-        lift[LAWS[law].names.index("e_c")] = np.log(headroom)
-    return lift
 
 
 def pool(
