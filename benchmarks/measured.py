@@ -36,7 +36,12 @@ _SPREAD = re.compile(r"U\[0\.8L,L\]|uniform in \[0\.8,1\]|InferenceX client", re
 _SPREAD_FRAC = 0.2 / 0.9
 """Lengths uniform between 0.8 and 1 of the nominal one: width over mean."""
 
-_MEDIAN = re.compile(r"median latencies", re.I)
+_VARIED_FRAC = 1.0
+"""Width over mean where the stated lengths are means of lengths that differ, how much is
+not stated: from half to one and a half times the mean. Times hardly depend on it once
+requests no longer end together."""
+
+_NO_BURST = re.compile(r"median latencies|ttft/tpot are medians|open loop", re.I)
 _CAP = re.compile(r"power (?:cap|limit) (\d+) W", re.I)
 _DTYPE_WORDS = {"unset": "", "todo": "", "custom": "", "f16": "fp16", "f32": "fp32", "auto": ""}
 _KV_WORDS = {"auto": "", "auto (bf16)": "", "bfloat16": "bf16", "q8": "q8_0", "fp8_e4m3": "fp8"}
@@ -118,8 +123,8 @@ def scenario_of(row: dict[str, Any]) -> dict[str, Any]:
     """One row as a scenario, with ``reason`` set if it cannot be one.
 
     Keys besides the predictor's columns: ``context_from_zero`` (decode was timed from an
-    empty cache, apart from the prompt), ``prompt_known``, ``median`` (latencies are
-    medians: the opening burst of a serving run is not in them).
+    empty cache, apart from the prompt), ``prompt_known``, ``no_burst`` (latencies are
+    medians or of an open loop: the opening burst of a serving run is not in them).
     """
     out: dict[str, Any] = {"reason": ""}
     notes = str(row.get("notes") or "")
@@ -163,9 +168,17 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     out["kv_dtype"] = kv_format(kv)
     cap = _CAP.search(notes)
     out["power_limit_w"] = float(cap[1]) if cap else np.inf
-    out["spread_frac"] = _SPREAD_FRAC if _SPREAD.search(notes) else 0.0
-    out["median"] = bool(_MEDIAN.search(notes))
+    out["spread_frac"] = _spread_frac(row, notes)
+    out["no_burst"] = bool(_NO_BURST.search(notes))
     return ""
+
+
+def _spread_frac(row: dict[str, Any], notes: str) -> float:
+    """Width of the distribution of lengths over its mean."""
+    if _SPREAD.search(notes):
+        return _SPREAD_FRAC
+    stated = [_number(row.get(name)) for name in ("input_tokens", "output_tokens")]
+    return _VARIED_FRAC if any(value % 1.0 > 0.0 for value in stated) else 0.0
 
 
 def _sizes(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:

@@ -96,7 +96,7 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
 
 def _missing(scenarios: pd.DataFrame) -> list[str]:
     """Columns that no row could fill, because none could be expressed."""
-    wanted = (*_PREDICTOR, "context_from_zero", "prompt_known", "median")
+    wanted = (*_PREDICTOR, "context_from_zero", "prompt_known", "no_burst")
     return [name for name in wanted if name not in scenarios.columns]
 
 
@@ -144,7 +144,7 @@ def _pair(result: pd.DataFrame, scenarios: pd.DataFrame) -> None:
         result[f"measured_{name}"] = measured if name == "tpot_s" else measured.where(known)
         result[f"predicted_{name}"] = result[f"p_{name}"]
         result[f"floor_{name}"] = result[f"p_floor_{name}"]
-    burst_apart = scenarios["median"] == True  # noqa: E712 - NaN where not expressed
+    burst_apart = scenarios["no_burst"] == True  # noqa: E712 - NaN where not expressed
     result["predicted_ttft_s"] = result["p_later_ttft_s"].where(burst_apart, result["p_ttft_s"])
     total, decode = _positive(result["total_tok_s"]), _positive(result["decode_tok_s"])
     serving = result["mode"] == "serving"
