@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loose floors, a tenth to a third of what an idle core does: a regression by a factor
-is noticed, a busy machine is not. `benchmarks.speed` measures."""
+"""Loose floors per second of processor time, far below what an idle core does: a
+regression by a factor is noticed, a busy machine is not. `benchmarks.speed` measures."""
 
 import json
 
@@ -17,13 +17,12 @@ def test_a_prediction_loads_nothing_heavy():
 
 def test_one_model_prices_100_000_per_second():
     predict_table(speed.one_model(10))
-    assert speed.throughput(speed.one_model, 50_000, repeats=3)["best_per_s"] > 100_000
+    assert speed.throughput(speed.one_model, 50_000, repeats=3)["per_cpu_s"] > 100_000
 
 
 @pytest.mark.slow
 def test_mixtures_price_10_000_per_second():
-    rates = [speed.throughput(speed.mixed, 30_000, repeats=3)["best_per_s"]]
-    assert max(rates) > 10_000
+    assert speed.throughput(speed.mixed, 30_000, repeats=3)["per_cpu_s"] > 10_000
 
 
 def test_most_of_the_mixture_can_be_priced():
