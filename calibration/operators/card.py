@@ -23,12 +23,14 @@ Form: `t = ((c / e_c)^p + (m / e_m)^p)^(1/p) + t_0`, with `e_c, e_m` in (0, 1]; 
 `calibration/operators/features.py`, formulas in `laws.py`. Each device is fitted alone by
 soft-L1 on the log ratio; the population is the mean over families of their means; a family
 of n devices is drawn to its kind of matrix unit (synchronous or asynchronous), that to the
-population, by n / (n + 1); engines add an offset drawn likewise. The odds of
-the compute plateau `e_c / (1 - e_c)` of products follow the headroom of the power limit,
-(limit - idle) over (energy per FLOP of the process node times peak), within 1/4 and 2.
+population, by n / (n + 1), but for links and plain traffic, which know no kinds; engines add
+an offset drawn likewise. The odds of the compute plateau `e_c / (1 - e_c)` of products follow
+the headroom of the power limit, (limit - idle) over (energy per FLOP of the process node times
+peak), within 1/4 and 2.
 
 Caveats: the tables loop a kernel in a captured graph, a burst of about ten, so times hold no
-host launch (the Intel tables are eager and hold it: their floors are host floors); sustained
+host launch (the Intel tables are eager and hold it: their floors are the host's, stay with that
+device and do not enter the means); sustained
 runs are 8 to 16% slower where compute-bound. The energies per FLOP behind the headroom were
 themselves taken from power readings of three of these boards, not from their times. The
 forms below were compared on these folds, so the choice among them is not untouched.

@@ -41,7 +41,7 @@ class Sample:
     `terms` feed the law named `law`; `seconds`, `engine`, `cold` have shape ``(n,)``.
     `plain_s` is the roofline of the same rows: the larger of its compute and memory
     (or link) time. `headroom` is that of the power limit (`DeviceFacts.headroom`), 1
-    where power does not matter.
+    where power does not matter; `eager` says that times hold the host's launches.
     """
 
     device: str
@@ -54,6 +54,7 @@ class Sample:
     engine: NDArray[np.str_]
     cold: NDArray[np.bool_]
     headroom: float = 1.0
+    eager: bool = False
 
     def __len__(self) -> int:
         return int(self.seconds.size)
@@ -146,6 +147,7 @@ def _sample(
         engine=kept.framework.astype(str).to_numpy(dtype=str),
         cold=np.asarray(cold, bool),
         headroom=facts.headroom(family.arithmetic) if family.powered else 1.0,
+        eager=bool(kept.launch.astype(str).str.startswith("eager").mean() > 0.5),
     )
 
 

@@ -11,7 +11,7 @@ drawn to zero likewise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,11 @@ class Means:
     families: Mapping[str, FloatArray]
 
 
-def drawn_means(fits: Mapping[str, FloatArray], families: Mapping[str, str]) -> Means:
+def drawn_means(
+    fits: Mapping[str, FloatArray],
+    families: Mapping[str, str],
+    kind_of_family: Callable[[str], str] = kind_of,
+) -> Means:
     """Population mean, means of kinds of matrix unit drawn to it, of families to those.
 
     Parameters
@@ -49,11 +53,13 @@ def drawn_means(fits: Mapping[str, FloatArray], families: Mapping[str, str]) -> 
         Coordinates by device.
     families : mapping of str to str
         Family by device.
+    kind_of_family : callable
+        Kind by family.
     """
     by_family = _grouped(fits, families)
     family_mean = {name: np.mean(x, axis=0) for name, x in by_family.items()}
     weight = {name: len(x) / (len(x) + 1.0) for name, x in by_family.items()}
-    kind = {name: kind_of(name) for name in family_mean}
+    kind = {name: kind_of_family(name) for name in family_mean}
     by_kind = _grouped(family_mean, kind)
     kind_mean = {
         name: np.average(x, axis=0, weights=[weight[f] for f in family_mean if kind[f] == name])
@@ -111,16 +117,17 @@ def pool(
         for sample in samples
     }
     own = {device: alone[device].coordinates - lift for device, lift in lifts.items()}
-    means = drawn_means(own, families)
+    kind_for = kind_of if "e_c" in law.names else _no_kind
+    means = drawn_means(_without_host_floors(own, samples), families, kind_for)
     spread = np.full(len(law.params), POPULATION_SPREAD)
     again = {}
     for sample in samples:
-        kind = means.kinds[kind_of(sample.family)]
+        kind = means.kinds[kind_for(sample.family)]
         centre = 0.5 * (kind + means.families[sample.family]) + lifts[sample.device]
         begin = alone[sample.device].coordinates
         again[sample.device] = fit_sample(sample, prior=centre, spread=spread, start=begin)
     neutral = {device: again[device].coordinates - lift for device, lift in lifts.items()}
-    means = drawn_means(neutral, families)
+    means = drawn_means(_without_host_floors(neutral, samples), families, kind_for)
     return Pool(
         law=law.name,
         powered=powered,
@@ -128,12 +135,39 @@ def pool(
         kinds=means.kinds,
         families=means.families,
         devices=again,
-        engines=_engines(samples, again) if engines else {},
+        engines=_engines(samples, again, kind_for) if engines else {},
     )
 
 
+def _no_kind(_family: str) -> str:
+    """Links and plain traffic know no matrix units."""
+    return ANY
+
+
+def _without_host_floors(
+    fits: Mapping[str, FloatArray], samples: Sequence[Sample]
+) -> dict[str, FloatArray]:
+    """Coordinates where the floors of eager launches, which are the host's, count for nothing.
+
+    They are replaced by the mean of the devices timed without launches, if there are any.
+    """
+    eager = {sample.device for sample in samples if sample.eager}
+    captured = [x for device, x in fits.items() if device not in eager]
+    names = LAWS[samples[0].law].names
+    if not captured or not eager:
+        return dict(fits)
+    at = [index for index, name in enumerate(names) if name.startswith("t_")]
+    mean = np.mean(captured, axis=0)
+    result = {device: x.copy() for device, x in fits.items()}
+    for device in eager & result.keys():
+        result[device][at] = mean[at]
+    return result
+
+
 def _engines(
-    samples: Sequence[Sample], fits: Mapping[str, Fit]
+    samples: Sequence[Sample],
+    fits: Mapping[str, Fit],
+    kind_for: Callable[[str], str],
 ) -> dict[str, dict[str, FloatArray]]:
     """Offset of each engine from its devices: by device, family, kind, and for any.
 
@@ -153,7 +187,7 @@ def _engines(
             own.setdefault(str(name), {})[sample.device] = fit.coordinates - base
     result = {}
     for name, offsets in sorted(own.items()):
-        means = drawn_means(offsets, families)
+        means = drawn_means(offsets, families, kind_for)
         mean, shrink = means.population, len(means.families) / (len(means.families) + 1.0)
         levels = {**means.kinds, **means.families}
         moved = {key: offset + (shrink - 1.0) * mean for key, offset in levels.items()}

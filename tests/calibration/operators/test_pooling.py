@@ -176,3 +176,11 @@ def test_artifact_round_trips_and_predicts():
 def test_other_schema_is_refused():
     with pytest.raises(SpecDataError, match="schema"):
         from_json('{"schema": 99, "operators": {}}')
+
+
+def test_floors_of_eager_launches_stay_with_their_device():
+    host = replace(_sample(_facts("b", "two"), TRUTH | {"t_0": 60e-6}, seed=1), eager=True)
+    fitted = pool([_sample(_facts("a", "one")), host])
+    at = LAW.names.index("t_0")
+    assert np.exp(fitted.population[at]) < 5e-6
+    assert np.exp(fitted.coordinates("b", "two")[at]) > 40e-6
