@@ -22,9 +22,9 @@ from roofline.physics.constants import (
     PLATEAU_RATE_FRAC,
 )
 from roofline.physics.kernel import FloatArray
+from roofline.physics.passes import LinkRates, Rates
 from roofline.physics.phases import Energies
 from roofline.physics.plan import ARITHMETIC
-from roofline.physics.step import LinkRates, Rates
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
 

@@ -15,6 +15,7 @@ from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, MemoryUse, footprint, memory_use
 from roofline.physics.memory import sequence_cache_bytes as cache_bytes
 from roofline.physics.operators import decoder_plan, encoder_plan
+from roofline.physics.passes import Pass
 from roofline.physics.phases import (
     PhaseCost,
     chunks_of,
@@ -25,7 +26,6 @@ from roofline.physics.phases import (
 )
 from roofline.physics.plan import Plan, Whole
 from roofline.physics.power import capped_slowdown, mean_power_w
-from roofline.physics.step import Pass
 from specs.engine import Engine, get_engine
 from specs.model import Model
 

@@ -116,3 +116,23 @@ def spilled_bytes(footprint_bytes: ArrayLike, cache_bytes: ArrayLike) -> FloatAr
     because producer and consumer run back to back.
     """
     return np.maximum(np.asarray(footprint_bytes, float) - cache_bytes, 0.0)
+
+
+def mean_excess(middle: ArrayLike, swing: ArrayLike) -> FloatArray:
+    """Mean of ``max(0, middle + swing * u)`` for u spread evenly over [-1, 1].
+
+    Parameters
+    ----------
+    middle, swing : array_like, shape (...)
+        Mean of a linear course, and how far it goes up and down around it.
+
+    Notes
+    -----
+    ``(middle + |swing|)^2 / (4 |swing|)`` where the course changes sign, ``max(0,
+    middle)`` where it does not. With it the mean over a phase of the slower of two
+    resources that both grow linearly is exact: ``mean max(a, b) = b + excess of a - b``.
+    """
+    middle, swing = np.asarray(middle, float), np.abs(np.asarray(swing, float))
+    crossing = swing > np.abs(middle)
+    safe = np.where(crossing, swing, 1.0)
+    return np.where(crossing, (middle + safe) ** 2 / (4.0 * safe), np.maximum(middle, 0.0))

@@ -2,9 +2,12 @@
 """Phases of a request: prefill in passes, decode as its mean step, both summed over operators.
 
 A decode phase of many steps is priced as its mean step, with the mean context taken
-exactly. That is exact while an operator stays on one side of its ridge, which it does
-for all but a few steps; the time is convex in the context, so the mean step is never
-above the true sum (Jensen), and a test bounds the difference.
+exactly: work is linear in the context, or in what a window lets through of it. Where
+the phase changes sides as the context grows (all of compute against all of memory on
+the ideal machine, the device against a host that launches) the mean of the slower side
+is taken in closed form (`kernel.mean_excess`). What is left is an operator that crosses
+its own ridge, and windows that fill meanwhile; the time is convex in the context, so
+the mean step is never above the true sum (Jensen), and a test bounds the difference.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from roofline.physics.kernel import FloatArray
+from roofline.physics.kernel import FloatArray, mean_excess
+from roofline.physics.mixers import context_swing_frac, mixer_costs
+from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import (
     ACT_BYTES,
     ARITHMETIC_INDEX,
@@ -32,12 +37,9 @@ from roofline.physics.plan import (
 from roofline.physics.step import (
     Load,
     OperatorCosts,
-    Pass,
-    Rates,
     compute_time_s,
     link_rate_s,
     load_of,
-    mixer_costs,
     moved_bytes,
 )
 from specs.engine import Engine
@@ -94,7 +96,8 @@ class _Sums:
 
     `flops` by arithmetic. In `compute_s` and `memory_s` an operator counts where it is
     slowest, or in both where operators overlap. `launches` and `layers` are those of
-    the plan, one number or one per case.
+    the plan, one number or one per case. The swings are how far the times go up and
+    down around their mean while the context of a decode phase grows.
     """
 
     flops: dict[int, FloatArray]
@@ -104,14 +107,17 @@ class _Sums:
     memory_s: FloatArray
     link_s: FloatArray
     floor_s: FloatArray
+    compute_swing_s: FloatArray
+    memory_swing_s: FloatArray
     launches: Amount
     layers: Amount
 
     @classmethod
     def empty(cls, size: int, layers: Amount) -> _Sums:
         """Nothing yet."""
-        zeros = np.zeros((6, size))
-        return cls({}, zeros[0], zeros[1], zeros[2], zeros[3], zeros[4], zeros[5], 0.0, layers)
+        names = [field.name for field in fields(cls)][1:-2]
+        zeros = dict(zip(names, np.zeros((len(names), size)), strict=True))
+        return cls(flops={}, launches=0.0, layers=layers, **zeros)
 
     def add_flops(self, arithmetic: int, flops: FloatArray) -> None:
         """FLOPs of one arithmetic, as products of counts and columns: never in place."""
@@ -203,6 +209,10 @@ def _add_mixer(
     sums.compute_s += op.count * compute_s
     sums.memory_s += op.count * memory_s
     sums.floor_s += op.count * cost.floor_s
+    if step.decode:
+        swing_frac = context_swing_frac(op, step)
+        sums.compute_swing_s += op.count * compute_s * swing_frac
+        sums.memory_swing_s += op.count * memory_s * swing_frac
     sums.launches = sums.launches + op.count
 
 
@@ -233,6 +243,8 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
         memory_s=count @ memory_s,
         link_s=count @ costs.link_s,
         floor_s=count @ costs.floor_s,
+        compute_swing_s=count @ (compute_s * costs.swing_frac),
+        memory_swing_s=count @ (memory_s * costs.swing_frac),
         launches=float(count @ costs.launches),
         layers=costs.layers,
     )
@@ -268,12 +280,13 @@ _Times = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 def _overlapped(sums: _Sums) -> _Times:
     """Whole phase at the pace of one resource: the hard floor."""
-    time_s = np.maximum(np.maximum(sums.compute_s, sums.memory_s), sums.link_s)
-    compute = sums.compute_s >= time_s
-    memory = ~compute & (sums.memory_s >= time_s)
-    zero = np.zeros_like(time_s)
-    link = ~compute & ~memory
-    return time_s * compute, time_s * memory, time_s * link, zero
+    swing_s = sums.compute_swing_s - sums.memory_swing_s
+    busy_s = sums.memory_s + mean_excess(sums.compute_s - sums.memory_s, swing_s)
+    time_s = np.maximum(busy_s, sums.link_s)
+    link = sums.link_s > busy_s
+    compute = ~link & (sums.compute_s >= sums.memory_s)
+    memory = ~link & ~compute
+    return time_s * compute, time_s * memory, time_s * link, np.zeros_like(time_s)
 
 
 def _in_turn(sums: _Sums, step: Pass, engine: Engine) -> _Times:
@@ -287,7 +300,8 @@ def _in_turn(sums: _Sums, step: Pass, engine: Engine) -> _Times:
     if not (step.decode and engine.graph_decode):
         launches_s = sums.launches * engine.host_launch_s + sums.layers * engine.host_layer_s
         device_s = sums.memory_s + sums.compute_s + sums.link_s + sums.floor_s
-        host_s = host_s + np.maximum(launches_s - device_s, 0.0)
+        swing_s = sums.compute_swing_s + sums.memory_swing_s
+        host_s = host_s + mean_excess(launches_s - device_s, swing_s)
     return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 
 

@@ -8,15 +8,14 @@ bundle by cases. `operator_costs` lays them out for every operator; `phases` onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from roofline.physics.attention import mean_context_tokens, resident_context_tokens
-from roofline.physics.constants import EXP_PER_VECTOR_FLOP
 from roofline.physics.kernel import TILE_SHAPES, FloatArray
+from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
+from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import (
     ARITHMETIC_INDEX,
     COLLECTIVES,
@@ -25,76 +24,10 @@ from roofline.physics.plan import (
     SEQUENCES,
     TOKENS,
     Amount,
-    AttentionOperator,
     Bundle,
     Plan,
-    RecurrentOperator,
 )
 from specs.engine import Engine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkRates:
-    """What a group of ranks communicates over; arrays of shape ``(n,)``.
-
-    `floor_s` is the time of an empty collective, `reduce_frac` the bytes of an
-    all-reduce as a share of the ring's where the switch adds.
-    """
-
-    bytes_per_s: FloatArray
-    floor_s: FloatArray
-    reduce_frac: FloatArray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """What the device of each case can do; arrays of shape ``(n,)`` but for the peaks.
-
-    Parameters
-    ----------
-    peak_flops_per_s : ndarray, shape (n_arithmetic, n)
-        Rows as in ``plan.ARITHMETIC``; a precision the device lacks carries the rate of
-        what runs instead.
-    mem_bytes_per_s, cache_bytes, unit_count : ndarray
-    links : mapping of int to LinkRates
-        By number of ranks.
-    """
-
-    peak_flops_per_s: FloatArray
-    mem_bytes_per_s: FloatArray
-    cache_bytes: FloatArray
-    unit_count: FloatArray
-    links: Mapping[int, LinkRates]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """What goes through the layers in one pass, per replica; arrays of shape ``(n,)``.
-
-    Parameters
-    ----------
-    tokens, sequences : ndarray
-        Tokens processed by the pass; sequences whose last position is sampled.
-    cached_tokens, new_tokens : ndarray
-        Per sequence: tokens already cached, and tokens of this pass (1 in decode).
-    span_cached, span_new : ndarray
-        The stretch that the pass is the mean of: a whole prompt cut into chunks, or all
-        steps of a decode phase. Queries see ``mean_context_tokens(span_cached, span_new)``.
-    cross_tokens, cross_context : ndarray
-        Encoder tokens first seen now, and encoder tokens per sequence.
-    decode : bool
-        One query per sequence; latent attention absorbs.
-    """
-
-    tokens: FloatArray
-    sequences: FloatArray
-    cached_tokens: FloatArray
-    new_tokens: FloatArray
-    span_cached: FloatArray
-    span_new: FloatArray
-    cross_tokens: FloatArray
-    cross_context: FloatArray
-    decode: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +36,8 @@ class OperatorCosts:
 
     `flops`, `moved_bytes`, `sent_bytes`, `compute_s`, `memory_s`, `link_s`, `floor_s`
     have shape ``(n_ops, n)``; `count`, `arithmetic`, `launches` shape ``(n_ops,)``.
-    `layers` is the number of layers of the plan.
+    `layers` is the number of layers of the plan. `swing_frac` is how far an operator's time
+    goes up and down around its mean while the context of a decode phase grows.
     """
 
     names: tuple[str, ...]
@@ -119,6 +53,7 @@ class OperatorCosts:
     memory_s: FloatArray
     link_s: FloatArray
     floor_s: FloatArray
+    swing_frac: FloatArray
 
     @property
     def time_s(self) -> FloatArray:
@@ -151,11 +86,12 @@ def load_of(plan: Plan, bundle: Bundle, step: Pass, engine: Engine) -> Load:
         units = pooled * (plan.topk / plan.expert_ranks)
     else:
         units = step.cross_tokens
-    positive = units > bundle.above
+    awake = _experts_awake(plan, pooled, engine) if bundle.routed else 1.0
+    positive = units > bundle.above * np.maximum(awake, 1.0)
     return Load(
         units=units,
         present=1.0 if positive.all() else positive.astype(float),
-        awake=_experts_awake(plan, pooled, engine) if bundle.routed else 1.0,
+        awake=awake,
     )
 
 
@@ -215,7 +151,7 @@ def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> Floa
     widths = {tile for _, tile in TILE_SHAPES}
     column_tiles = {width: np.ceil(bundle.columns * (1.0 / width)) for width in widths}
     for tile_rows, tile_columns in TILE_SHAPES:
-        row_tiles = np.ceil(rows * (1.0 / tile_rows)) * groups
+        row_tiles = _row_tiles(rows, tile_rows, bundle.routed) * groups
         waves = row_tiles * column_tiles[tile_columns]
         waves /= rates.unit_count
         whole = np.ceil(waves)
@@ -232,6 +168,18 @@ def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> Floa
     return best
 
 
+def _row_tiles(rows: FloatArray, tile_rows: int, routed: bool) -> FloatArray:
+    """Tiles that the rows of one GEMM fill.
+
+    The rows of routed experts differ, so that their mean number fills ``x / t`` tiles and
+    half a tile less half a row more, and at least one: the mean of the ceiling over
+    evenly spread remainders.
+    """
+    if not routed:
+        return np.ceil(rows * (1.0 / tile_rows))
+    return np.maximum(rows * (1.0 / tile_rows) + (0.5 - 0.5 / tile_rows), 1.0)
+
+
 def link_rate_s(
     bundle: Bundle, load: Load, rates: Rates, engine: Engine
 ) -> tuple[FloatArray, FloatArray]:
@@ -240,116 +188,6 @@ def link_rate_s(
     share = link.reduce_frac if bundle.kind == "all_reduce" else 1.0
     floor_s = np.zeros_like(load.units) if engine.overlaps else link.floor_s * load.present
     return share / (link.bytes_per_s * engine.link_frac), floor_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixerCosts:
-    """One layer of an attention or a recurrence; arrays of shape ``(n,)``."""
-
-    flops: FloatArray
-    moved_bytes: FloatArray
-    compute_s: FloatArray
-    memory_s: FloatArray
-    floor_s: FloatArray
-
-
-def mixer_costs(
-    op: AttentionOperator | RecurrentOperator, step: Pass, rates: Rates, engine: Engine
-) -> MixerCosts:
-    """Price one layer of a token mixer."""
-    if isinstance(op, AttentionOperator):
-        flops, moved, compute_s = _attention(op, step, rates, engine)
-    else:
-        flops, moved, compute_s = _recurrence(op, step, rates, engine)
-    return MixerCosts(
-        flops=flops,
-        moved_bytes=moved,
-        compute_s=compute_s,
-        memory_s=moved / (rates.mem_bytes_per_s * engine.memory_frac),
-        floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s, 0.0),
-    )
-
-
-_Work = tuple[FloatArray, FloatArray, FloatArray]
-
-
-def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
-    """FLOPs, bytes, seconds of softmax attention: pairs of queries and keys, the cache once.
-
-    Where operators do not overlap, the exponentials of the scores take time of their own
-    on the special-function units: one per pair and head, `EXP_PER_VECTOR_FLOP`.
-    """
-    context, resident, whole = _contexts(op, step)
-    queries = step.tokens
-    pairs = queries * context
-    widths = op.head_dim + op.v_head_dim
-    if step.decode:
-        widths = op.decode_head_dim + op.decode_v_head_dim
-    flops = pairs * (2.0 * op.num_heads * widths)
-    sequences = queries / step.new_tokens
-    moved = sequences * resident * op.kv_bytes_per_token
-    if op.topk is not None:
-        flops = flops + queries * whole * op.index_flops_per_pair
-        moved = moved + sequences * whole * op.index_bytes_per_token
-    if not engine.overlaps:
-        moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
-        if not engine.fuses_attention:
-            moved = moved + np.maximum(pairs * op.score_bytes - rates.cache_bytes, 0.0)
-    peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
-    compute_s = flops / (peak * (engine.compute_frac if step.decode else engine.attention_frac))
-    if not engine.overlaps:
-        vector = rates.peak_flops_per_s[ARITHMETIC_INDEX["vector"]]
-        compute_s = compute_s + pairs * op.num_heads / (vector * EXP_PER_VECTOR_FLOP)
-    return flops, moved, compute_s
-
-
-def _contexts(op: AttentionOperator, step: Pass) -> _Work:
-    """Keys per query, keys read per sequence, keys scored by a sparse index per query."""
-    if op.cross:
-        return step.cross_context, step.cross_context, step.cross_context
-    if not op.causal:
-        everything = step.cached_tokens + step.new_tokens
-        return everything, everything, everything
-    whole = mean_context_tokens(step.span_cached, step.span_new, window=op.window)
-    context = whole
-    if op.compression > 1:
-        return _compressed_contexts(op, step, whole)
-    if op.topk is not None:
-        window = op.topk if op.window is None else min(op.window, op.topk)
-        context = mean_context_tokens(step.span_cached, step.span_new, window=window)
-    if step.decode:
-        return context, context, whole
-    resident = resident_context_tokens(step.cached_tokens, step.new_tokens, window=op.window)
-    return context, resident, whole
-
-
-def _compressed_contexts(op: AttentionOperator, step: Pass, near: FloatArray) -> _Work:
-    """`_contexts` of layers that see a window, and the whole past in compressed entries."""
-    entries = mean_context_tokens(step.span_cached, step.span_new) / op.compression
-    seen = entries
-    if op.topk is not None:
-        reach = op.topk * op.compression
-        seen = mean_context_tokens(step.span_cached, step.span_new, window=reach) / op.compression
-    context = near + seen
-    if step.decode:
-        return context, context, entries
-    resident = resident_context_tokens(step.cached_tokens, step.new_tokens, window=op.window)
-    past = resident_context_tokens(step.cached_tokens, step.new_tokens) / op.compression
-    return context, resident + past, entries
-
-
-def _recurrence(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
-    """FLOPs, bytes, seconds of a state read and written once per sequence, and its update."""
-    queries = step.tokens
-    if step.decode:
-        flops, arithmetic = queries * op.state_flops_per_token, "vector"
-    else:
-        flops, arithmetic = queries * op.matrix_flops_per_token, op.arithmetic
-    moved = queries / step.new_tokens * (2.0 * op.state_bytes)
-    if not engine.overlaps:
-        moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
-    peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[arithmetic]]
-    return flops, moved, flops / (peak * engine.attention_frac)
 
 
 def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> OperatorCosts:
@@ -363,7 +201,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
     intermediates only as far as they exceed the last-level cache.
     """
     mixers = plan.mixers
-    arrays = np.zeros((7, plan.size, step.tokens.shape[0]))
+    arrays = np.zeros((8, plan.size, step.tokens.shape[0]))
     for bundle in plan.bundles:
         _fill_bundle(arrays, plan, bundle, step, rates, engine)
     for row, op in enumerate(mixers, len(plan.operators)):
@@ -371,6 +209,8 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
         arrays[0, row], arrays[1, row] = cost.flops, cost.moved_bytes
         arrays[3, row], arrays[4, row] = cost.compute_s, cost.memory_s
         arrays[6, row] = cost.floor_s
+        if step.decode:
+            arrays[7, row] = context_swing_frac(op, step)
     return OperatorCosts(
         names=(*(op.name for op in plan.operators), *(op.name for op in mixers)),
         kinds=(
@@ -391,6 +231,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
         memory_s=arrays[4],
         link_s=arrays[5],
         floor_s=arrays[6],
+        swing_frac=arrays[7],
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from roofline.devices import DeviceColumns
 from roofline.physics.layout import Layout
-from roofline.physics.step import Pass, operator_costs
+from roofline.physics.passes import Pass
+from roofline.physics.step import operator_costs
 from roofline.setups import FormatNames, as_model, setup_of
 from specs.accelerator import Accelerator
 from specs.engine import get_engine

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pass over the layers is asked, and what the device of each case can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roofline.physics.kernel import FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRates:
+    """What a group of ranks communicates over; arrays of shape ``(n,)``.
+
+    `floor_s` is the time of an empty collective, `reduce_frac` the bytes of an
+    all-reduce as a share of the ring's where the switch adds.
+    """
+
+    bytes_per_s: FloatArray
+    floor_s: FloatArray
+    reduce_frac: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What the device of each case can do; arrays of shape ``(n,)`` but for the peaks.
+
+    Parameters
+    ----------
+    peak_flops_per_s : ndarray, shape (n_arithmetic, n)
+        Rows as in ``plan.ARITHMETIC``; a precision the device lacks carries the rate of
+        what runs instead.
+    mem_bytes_per_s, cache_bytes, unit_count : ndarray
+    links : mapping of int to LinkRates
+        By number of ranks.
+    """
+
+    peak_flops_per_s: FloatArray
+    mem_bytes_per_s: FloatArray
+    cache_bytes: FloatArray
+    unit_count: FloatArray
+    links: Mapping[int, LinkRates]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What goes through the layers in one pass, per replica; arrays of shape ``(n,)``.
+
+    Parameters
+    ----------
+    tokens, sequences : ndarray
+        Tokens processed by the pass; sequences whose last position is sampled.
+    cached_tokens, new_tokens : ndarray
+        Per sequence: tokens already cached, and tokens of this pass (1 in decode).
+    span_cached, span_new : ndarray
+        The stretch that the pass is the mean of: a whole prompt cut into chunks, or all
+        steps of a decode phase. Queries see ``mean_context_tokens(span_cached, span_new)``.
+    cross_tokens, cross_context : ndarray
+        Encoder tokens first seen now, and encoder tokens per sequence.
+    decode : bool
+        One query per sequence; latent attention absorbs.
+    """
+
+    tokens: FloatArray
+    sequences: FloatArray
+    cached_tokens: FloatArray
+    new_tokens: FloatArray
+    span_cached: FloatArray
+    span_new: FloatArray
+    cross_tokens: FloatArray
+    cross_context: FloatArray
+    decode: bool
