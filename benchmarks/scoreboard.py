@@ -149,7 +149,8 @@ def _pair(result: pd.DataFrame, scenarios: pd.DataFrame) -> None:
     total, decode = _positive(result["total_tok_s"]), _positive(result["decode_tok_s"])
     serving = result["mode"] == "serving"
     apart = _positive(result["tpot_s"]).notna() & ~serving
-    use_total = total.notna() & known
+    # A total below the output alone is no total: some sources divide by another time.
+    use_total = total.notna() & known & ~(total < decode)
     use_output = ~use_total & decode.notna() & ~apart & (known | serving)
     result["measured_throughput"] = total.where(use_total, decode.where(use_output))
     result["predicted_throughput"] = result["p_total_tok_per_s"].where(
