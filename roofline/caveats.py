@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roofline.devices import idle_w, runs_as
-from roofline.pricing import Setup
+from roofline.phase_costs import Setup
 from roofline.setups import FormatNames
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect

@@ -18,13 +18,14 @@ import numpy as np
 
 from roofline.devices import CaseDevices, DeviceColumns
 from roofline.estimate import Estimate
+from roofline.phase_costs import Setup, Stretch, Work, limited
 from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Layout
 from roofline.physics.phases import PhaseCost, summed
 from roofline.physics.plan import ARITHMETIC
 from roofline.physics.step import OperatorCosts, operator_costs
 from roofline.predict import predict
-from roofline.pricing import BOUNDS, Setup, Stretch, Work, limited
+from roofline.pricing import BOUNDS
 from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, setup_of
 from specs.accelerator import Accelerator
 from specs.model import Model

@@ -15,8 +15,9 @@ import numpy as np
 
 from roofline.caveats import caveats_of
 from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
+from roofline.phase_costs import Setup
 from roofline.physics.plan import ARITHMETIC
-from roofline.pricing import BOUNDS, Setup
+from roofline.pricing import BOUNDS
 from roofline.scenarios import read_scenarios
 from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, weight_name
 from roofline.table import CHUNK, DEGREES, predict_table, resolve

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from roofline.devices import runs_as
+from roofline.phase_costs import Setup
 from roofline.physics.layout import Formats, Layout
-from roofline.pricing import Setup
 from specs.accelerator import Accelerator
 from specs.engine import Engine, get_engine
 from specs.errors import InvalidInputError, ParallelismError, UnsupportedPrecisionError

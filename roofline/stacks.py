@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.phase_costs import Setup
 from roofline.physics.memory import CacheKind, Footprint
 from roofline.physics.stacking import AmountStack, PlanStack, aligned
-from roofline.pricing import Setup
 
 _FOOTPRINT_AMOUNTS = (
     "weights_bytes",

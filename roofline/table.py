@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.devices import DeviceColumns
-from roofline.pricing import PRICED, Setup, Work, price
+from roofline.phase_costs import Setup, Work
+from roofline.pricing import PRICED, price
 from roofline.scenarios import Scenarios, group_keys, read_scenarios
 from roofline.setups import (
     FormatNames,

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from roofline.devices import DeviceColumns
+from roofline.phase_costs import Setup, Work, limited
 from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import sequence_cache_bytes
-from roofline.pricing import Setup, Work, limited, memory_of
+from roofline.pricing import memory_of
 from roofline.serving.arrivals import Traffic
 from roofline.serving.metrics import Outcome
 from roofline.serving.policies import Limits, policy_of

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roofline.devices import DeviceColumns
+from roofline.phase_costs import Setup
 from roofline.physics.layout import Layout
 from roofline.physics.phases import decode_pass, pass_cost, prefill_pass, summed
 from roofline.physics.step import operator_costs
-from roofline.pricing import Setup
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine, list_engines

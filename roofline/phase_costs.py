@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model as it is laid out and stored under an engine: what its prefill and decode cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from roofline.devices import CaseDevices
+from roofline.physics.kernel import FloatArray
+from roofline.physics.layout import Formats, Layout
+from roofline.physics.memory import Footprint, footprint
+from roofline.physics.operators import decoder_plan, encoder_plan
+from roofline.physics.passes import Pass
+from roofline.physics.phases import (
+    PhaseCost,
+    chunks_of,
+    decode_pass,
+    pass_cost,
+    pipelined_s,
+    prefill_pass,
+)
+from roofline.physics.plan import Plan, Whole
+from roofline.physics.power import capped_slowdown
+from specs.engine import Engine, get_engine
+from specs.model import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is asked of each case; arrays of shape ``(n,)``.
+
+    `batch` is of the whole deployment: a static batch, or the concurrency where
+    `serving`. Of the `input_tokens`, `cached_tokens` are in the KV cache already.
+    `spread_frac` is the width of the uniform distribution that lengths are drawn from,
+    over its mean; 0 makes all requests alike.
+    """
+
+    batch: FloatArray
+    serving: np.ndarray
+    input_tokens: FloatArray
+    cached_tokens: FloatArray
+    output_tokens: FloatArray
+    power_limit_w: FloatArray
+    spread_frac: FloatArray | float = 0.0
+
+    @property
+    def new_tokens(self) -> FloatArray:
+        """Prompt tokens that prefill has to process."""
+        return self.input_tokens - self.cached_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A plan, and the mean of the `passes` that go through it one after the other."""
+
+    plan: Plan
+    step: Pass
+    passes: FloatArray
+
+
+_IDEALS: dict[tuple[object, ...], Setup] = {}
+_STACK_KEYS: dict[tuple[object, ...], int] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Model, layout, formats and engine, compiled once for any number of cases."""
+
+    model: Model
+    layout: Layout
+    formats: Formats
+    engine: Engine
+
+    @cached_property
+    def decoder(self) -> Plan:
+        """Operators of the decoder."""
+        return decoder_plan(self.model, self.layout, self.formats, self.engine)
+
+    @cached_property
+    def encoder(self) -> Plan | None:
+        """Operators of the encoder, if there is one."""
+        return encoder_plan(self.model, self.layout, self.formats, self.engine)
+
+    @cached_property
+    def ideal(self) -> Setup:
+        """The same on the ideal machine: the hard floor. Engines share it."""
+        engine = get_engine("ideal")
+        if self.engine is engine:
+            return self
+        key = (id(self.model), self.layout, self.formats)
+        kept = _IDEALS.get(key)
+        if kept is None or kept.model is not self.model:
+            if len(_IDEALS) > 20_000:
+                _IDEALS.clear()
+            kept = _IDEALS[key] = replace(self, engine=engine)
+        return kept
+
+    @cached_property
+    def sizes(self) -> Footprint:
+        """Bytes of one rank, whatever the engine."""
+        if self.ideal is not self:
+            return self.ideal.sizes
+        return footprint(self.model, self.layout, self.formats)
+
+    @cached_property
+    def stack_key(self) -> int:
+        """A number that setups share whose cases can be priced side by side."""
+        plans = (self.decoder, self.encoder, self.ideal.decoder, self.ideal.encoder)
+        layout: object = self.layout
+        if self.layout.ep == self.layout.pp == 1:
+            # All groups are of `tensor_ranks`, which may differ by case.
+            layout = self.layout.dp, self.layout.tp > 1
+        key = (self.engine, layout, self.generates, *(p and p.stack_key for p in plans))
+        return _STACK_KEYS.setdefault(key, len(_STACK_KEYS))
+
+    @cached_property
+    def tensor_ranks(self) -> Whole:
+        """Degree of tensor parallelism; one per case where setups are side by side."""
+        return self.layout.tp
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Sizes of the groups of ranks that communicate."""
+        return self.layout.tp, self.layout.ep, 2 if self.layout.pp > 1 else 1
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is a decoder at all."""
+        return bool(self.model.blocks)
+
+    def prefill_stretches(self, sequences: FloatArray, work: Work) -> tuple[Stretch, ...]:
+        """What the prefill of `sequences` prompts on one replica runs."""
+        prompt, zero = work.new_tokens, np.zeros_like(sequences)
+        passes = chunks_of(sequences * prompt, self.engine)
+        if self.encoder is None:
+            step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
+            return (Stretch(plan=self.decoder, step=step, passes=passes),)
+        # Encoders look both ways: whole prompts go through together, none is cut.
+        passes = np.minimum(passes, sequences)
+        step = prefill_pass(sequences, prompt, zero, passes)
+        encoding = Stretch(plan=self.encoder, step=step, passes=passes)
+        if not self.generates:
+            return (encoding,)
+        one = np.ones_like(prompt)
+        start = prefill_pass(sequences, one, prompt, one)
+        return encoding, Stretch(plan=self.decoder, step=start, passes=one)
+
+    def decode_stretch(self, sequences: FloatArray, work: Work) -> Stretch:
+        """Mean decode step of `sequences` sequences on one replica.
+
+        With pipeline stages the batch goes through in as many parts as there are stages;
+        the step is that of one part.
+        """
+        part = np.maximum(sequences / self.layout.pp, np.minimum(sequences, 1.0))
+        context, cross = work.input_tokens, np.zeros_like(sequences)
+        if self.encoder is not None:
+            context, cross = np.ones_like(sequences), work.input_tokens
+        step = decode_pass(part, context, work.output_tokens - 1.0, cross)
+        return Stretch(plan=self.decoder, step=step, passes=np.ones_like(sequences))
+
+    def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """Prefill of `sequences` prompts on one replica, all its passes."""
+        first, *others = self.prefill_stretches(sequences, work)
+        cost = self._cost(first, devices).scaled(first.passes)
+        for stretch in others:
+            cost = cost.plus(self._cost(stretch, devices).scaled(stretch.passes))
+        return self._staged(cost, first.passes)
+
+    def decode(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """Mean decode step of `sequences` sequences on one replica, all stages in turn."""
+        return self._cost(self.decode_stretch(sequences, work), devices)
+
+    def _cost(self, stretch: Stretch, devices: CaseDevices) -> PhaseCost:
+        """One pass of a stretch."""
+        plan, step = stretch.plan, stretch.step
+        return pass_cost(plan, step, devices.rates, devices.energies, self.engine)
+
+    def stage_factor(self, passes: FloatArray) -> FloatArray:
+        """Time of `passes` passes through stages that work at once, over all in turn."""
+        stages = self.layout.pp
+        if self.engine.overlaps:
+            return np.full_like(passes, 1.0 / stages)
+        return pipelined_s(np.ones_like(passes), passes, stages)
+
+    def _staged(self, cost: PhaseCost, passes: FloatArray) -> PhaseCost:
+        """Stages at work at once, each on its share of the layers."""
+        stages = self.layout.pp
+        if stages == 1:
+            return cost
+        factor = self.stage_factor(passes)
+        share = 1.0 / stages
+        return replace(
+            cost.scaled(factor),
+            compute_j=cost.compute_j * share,
+            other_j=cost.other_j * share,
+            flops=cost.flops,
+            moved_bytes=cost.moved_bytes,
+        )
+
+
+def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> PhaseCost:
+    """Return the phase under a power limit: the clock drops until demand meets it."""
+    binding = limit_w < devices.tdp_w
+    if not binding.any():
+        return cost
+    clock, _ = capped_slowdown(
+        compute_j=cost.compute_j,
+        other_j=cost.other_j,
+        compute_s=cost.compute_s,
+        other_s=cost.time_s - cost.compute_s,
+        idle_w=devices.idle_w,
+        default_cap_w=devices.tdp_w,
+        limit_w=np.minimum(limit_w, devices.tdp_w),
+    )
+    # Demand may meet the default limit exactly; rounding must not throttle it there.
+    clock = np.where(binding, clock, 1.0)
+    compute_s = cost.compute_s / clock
+    return replace(
+        cost,
+        compute_s=compute_s,
+        time_s=cost.time_s - cost.compute_s + compute_s,
+        compute_j=cost.compute_j * clock**2,
+    )
