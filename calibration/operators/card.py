@@ -92,19 +92,13 @@ def _summary(scores: Mapping[str, Sequence[Score]], by: str, title: str) -> str:
 REASONS = (
     ("mla_decode", "ampere", "vLLM's Triton kernel takes 0.3 ms at any size on this board"),
     ("gemm_int8_wo", "", "two devices, two engines: TensorRT-LLM's kernel here, SGLang's there"),
-    ("gemm_fp32", "turing", "the 70 W limit holds the clock below what the headroom says"),
-    ("gemm_fp32", "pascal", "P4 throttles at 75 W and has no cache to speak of; P100 does not"),
-    ("", "xe", "timed eagerly through another library: its floors are the host's; no relative"),
+    ("", "xe", "another library, timed with its launches; no relative in the tables"),
     ("", "blackwell-rtx", "only board of its family: kernels are neither Hopper's nor B200's"),
     (
         "",
         "ampere",
         "only 16-bit device of its generation here; FlashAttention 2 and Triton kernels",
     ),
-    ("", "cdna", "its fp32 peak counts packed operations that these kernels do not use"),
-    ("moe", "", "grouped kernels of engines and versions differ by 10 to 50%"),
-    ("", "hopper", "kernels changed between engine versions"),
-    ("", "blackwell", "kernels changed between engine versions"),
 )
 """Operator prefix, family, and the reason found for such errors; the first match holds."""
 
@@ -113,7 +107,9 @@ def _reason(row: Score) -> str:
     for prefix, family, reason in REASONS:
         if row.operator.startswith(prefix) and family in ("", row.family):
             return reason
-    return "not found"
+    if row.own > 0.5 * row.gpu["power"]:
+        return "spread of shapes, kernels and versions: its own fit does little better"
+    return "constants away from its relatives': its own fit does much better"
 
 
 def _worst(scores: Mapping[str, Sequence[Score]]) -> str:
