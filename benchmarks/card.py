@@ -203,7 +203,9 @@ def readme_section(result: pd.DataFrame) -> str:
         "years, loaded and idle; `benchmarks/SCOREBOARD.md` has them by device, engine and "
         f"mode, what could not be expressed and why, and the {len(found)} times that lie below "
         "the hard floor, each with the reason. A few of the default constants were set with "
-        "these rows in view, so this is not a held-out error.",
+        "these rows in view, so this is not a held-out error. For measurements of your own, "
+        "`python -m benchmarks.scoreboard --measurements FILE` (`benchmarks/scoreboard.py`) "
+        "prints the same.",
     ]
     return "\n".join(lines)
 
