@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from specs.errors import RooflineError
+from specs.model_records import find_record
 from specs.precision import get_precision
 
 DATA = Path(__file__).parent / "data"
@@ -115,6 +116,15 @@ def _own_format(model: str, weight: str) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
+def _shipped(model: str) -> bool:
+    """Whether a shipped record answers; thousands of rows must not wait for a network."""
+    try:
+        return find_record(model) is not None
+    except RooflineError:
+        return False
+
+
 def _number(value: Any) -> float:
     return float("nan") if value is None or pd.isna(value) else float(value)
 
@@ -145,6 +155,8 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     if "+cpu" in row["gpu"]:
         return "layers split between GPU and CPU"
     out["model"] = _model_names().get(row["model"], row["model"])
+    if not _shipped(out["model"]):
+        return "model unknown"
     out["gpu"] = row["gpu"]
     out["engine"] = engine_profile(str(row["engine"]))
     if not out["engine"]:

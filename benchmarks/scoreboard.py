@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -295,8 +294,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--by", default="", help="columns to group by, such as gpu,engine,mode")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    # Thousands of rows must not wait for a network: only shipped models are expressed.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         table = load(args.measurements)
         by = [name for name in args.by.split(",") if name]

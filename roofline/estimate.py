@@ -75,7 +75,8 @@ class Estimate:
     `batch` is the static batch, or the concurrency where ``mode`` is ``"serving"``;
     `running_batch` the sequences that decode together. `tpot_s` is the mean time per
     output token after the first, `e2e_s` is ``ttft_s + (output_len - 1) * tpot_s``.
-    `mfu` is that of the prefill, `mbu` that of the decode.
+    Of the `input_len` tokens, `cached_len` were in the cache already. `mfu` is that of
+    the prefill, `mbu` that of the decode.
     """
 
     model: str
@@ -94,6 +95,7 @@ class Estimate:
     running_batch: float
     input_len: int
     output_len: int
+    cached_len: int
     ttft_s: float
     tpot_s: float
     e2e_s: float

@@ -7,6 +7,7 @@ Many cases, and the pricing of this one: `roofline.table`.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ class _Case:
     batch: int
     input_len: int
     output_len: int
+    cached_len: int
     power_limit_w: float
 
 
@@ -125,6 +127,7 @@ def predict(
         batch=int(concurrency or batch or 1),
         input_len=int(input_len),
         output_len=int(output_len),
+        cached_len=int(cached_len),
         power_limit_w=device.tdp_w if power_limit_w is None else float(power_limit_w),
     )
     return _estimate(case, {name: values[0].item() for name, values in table.items()})
@@ -165,6 +168,7 @@ def _estimate(case: _Case, row: Mapping[str, Any]) -> Estimate:
         running_batch=row["running_batch"],
         input_len=case.input_len,
         output_len=case.output_len,
+        cached_len=case.cached_len,
         **{name: row[name] for name in _DIRECT},
         floor=Floor(
             ttft_s=row["floor_ttft_s"], tpot_s=row["floor_tpot_s"], e2e_s=row["floor_e2e_s"]
@@ -237,7 +241,7 @@ def _check_command(case: _Case) -> str:
     engine, layout = case.setup.engine, case.setup.layout
     template = engine.serving_check_command if case.serving else engine.check_command
     return template.format(
-        model=case.setup.model.name,
+        model=shlex.quote(case.setup.model.name),
         tp=layout.tp,
         pp=layout.pp,
         batch=case.batch,

@@ -196,7 +196,8 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
         with np.errstate(invalid="ignore"):
             wrong = ~np.isfinite(values) | (values != np.floor(values))
             note(wrong, f"{name} is {{}}; give a whole number.", values)
-            note(values < (0 if optional else 1), f"{name} is {{}}; give at least 1.", values)
+            least = 0 if name == "cached_len" else 1
+            note(values < (0 if optional else 1), f"{name} is {{}}; give at least {least}.", values)
             note(values > most, f"{name} is {{}}; at most {most} makes sense.", values)
     both = (numbers["batch"] > 0) & (numbers["concurrency"] > 0)
     note(both, "batch {} and a concurrency are both given; give one.", numbers["batch"])

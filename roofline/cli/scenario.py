@@ -11,7 +11,8 @@ from roofline.cli.parser import Parser
 from specs.errors import InvalidInputError
 from specs.units import parse_power
 
-_SIZES = ("num_gpus", "tp", "pp", "ep", "dp", "batch", "concurrency", "input_len", "output_len")
+_DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
+_SIZES = (*_DEGREES, "batch", "concurrency", "input_len", "output_len", "cached_len")
 _DTYPES = ("weight_dtype", "kv_dtype", "act_dtype")
 
 
@@ -45,6 +46,13 @@ def add_scenario_arguments(parser: Parser) -> None:
             metavar="N",
             help=f"{name} tokens per request ({default})",
         )
+    group.add_argument(
+        "--cached-len",
+        type=size,
+        default=0,
+        metavar="N",
+        help="of the input, a prefix that is cached already (0)",
+    )
 
 
 def size(text: str) -> float:

@@ -80,8 +80,7 @@ def test_a_row_is_compared_with_its_own_scenario():
         ({"tp": 3, "num_gpus": 3}, "parallelism"),
     ],
 )
-def test_what_cannot_be_expressed_says_why(change, reason, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_cannot_be_expressed_says_why(change, reason):
     result = compare(table(change))
     assert reason in result.loc[0, "reason"]
     assert coverage(result)["expressed"] == 0
@@ -171,12 +170,11 @@ def test_attention_data_parallel_inside_the_group_keeps_the_number_of_gpus():
 
 
 @pytest.mark.slow
-def test_the_whole_table_is_covered_and_no_floor_is_unexplained(monkeypatch):
+def test_the_whole_table_is_covered_and_no_floor_is_unexplained():
     shared = os.environ.get("ROOFLINE_SHARED_DATA", "")
     path = Path(shared) / "e2e.parquet"
     if not shared or not path.exists():
         pytest.skip("the table of measurements is not at hand")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = compare(load(path))
     assert coverage(result)["expressed_frac"] >= 0.85
     assert not len(unexplained(result))

@@ -55,9 +55,7 @@ def levels_of(device, family, *, devices=12, families=3):
 def test_it_recovers_the_multipliers_that_made_the_data():
     predict, measured, device, family, source, truth = world()
     levels = levels_of(device, family)
-    fit = fit_pooled(
-        predict, measured, levels, weights=np.ones(measured.size), offset_codes=source
-    )
+    fit = fit_pooled(predict, measured, levels, weights=np.ones(measured.size), offset_codes=source)
     found = log_multipliers(levels, [fit.levels[level.name] for level in levels])
     made = truth["all"][0] + truth["family"][family] + truth["device"][device]
     assert np.abs(predict(found) - predict(made)).max() < 0.12
