@@ -136,9 +136,17 @@ def _local(name: str) -> Path | None:
             f"{name!r} is no model name; give a repository id such as "
             f"'meta-llama/Llama-3.1-8B', {_HELP_PATH}."
         )
-    path = Path(name).expanduser()
-    if path.is_file() or (path / "config.json").is_file():
-        return path
+    path = Path(name)
+    try:
+        path = path.expanduser()
+        if path.is_file() or (path / "config.json").is_file():
+            return path
+    except (OSError, RuntimeError) as err:  # RuntimeError: ~user without a home
+        reason = getattr(err, "strerror", None) or err
+        raise UnknownNameError(
+            f"{name[:40] + '...' if len(name) > 40 else name!r} cannot be a model's name or path "
+            f"({reason}); give a repository id such as 'meta-llama/Llama-3.1-8B', {_HELP_PATH}."
+        ) from None
     explicit = name.startswith((".", "~", "/")) or "\\" in name or name.endswith(".json")
     if explicit or path.suffix.lower() in _WEIGHT_SUFFIXES:
         return path
@@ -189,6 +197,8 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is not valid JSON ({detail}); if a download was interrupted, delete the file "
             f"and fetch it again."
         ) from None
+    if content is None:
+        raise ModelConfigError(f"{path} holds null, not an object; fetch the config.json again.")
     if not isinstance(content, dict):
         raise ModelConfigError(f"{path} holds a {type(content).__name__}, not a JSON object.")
     return content

@@ -77,7 +77,7 @@ def test_local_folder_beats_shipped_record(folder, monkeypatch):
         (b'{"model_type": "llama", "hidden_si', "interrupted"),
         (b"\xff\xfe\x00\x01", "not valid JSON"),
         (b"[1, 2]", "list"),
-        (b"null", "NoneType"),
+        (b"null", "holds null, not an object"),
         (b'{"a":' * 100_000, "deep"),
         (b"<html>rate limited</html>", "not valid JSON"),
     ],
@@ -251,3 +251,10 @@ def test_missing_model_names_the_nearest(monkeypatch):
     fails_with(monkeypatch, hub_error("RepositoryNotFoundError", 404))
     with pytest.raises(UnknownNameError, match=r"meta-llama/Llama-3\.1-8B"):
         hub.get_model("meta-lama/Llama-3.1-8b")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/" + "y" * 5000, "~nobody-has-this-name/z"])
+def test_a_name_that_no_path_can_have_is_refused(name):
+    with pytest.raises((UnknownNameError, ModelConfigError)) as caught:
+        hub.get_model(name, offline=True)
+    assert len(str(caught.value)) < 300
