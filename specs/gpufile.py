@@ -11,6 +11,7 @@ fact, a value without unit or out of all proportion is an error that says so.
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -106,17 +107,21 @@ def load_gpu_file(path: Path | str) -> Accelerator:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise InvalidInputError(f"{path} is a folder; --gpu-file takes one TOML file.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InvalidInputError(f"{path} is a folder; --gpu-file takes one TOML file.")
+        if not stat.S_ISREG(mode):  # a pipe would wait for a writer, a device may never end
+            raise InvalidInputError(f"{path} is no regular file; --gpu-file takes one TOML file.")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise InvalidInputError(
             f"there is no file {path}. Write one: roofline specs gpu-file prints an example."
         ) from None
-    except OSError as err:
-        raise InvalidInputError(f"{path} cannot be read: {err.strerror}.") from None
+    except (OSError, ValueError) as err:  # ValueError: a null character in the path
+        reason = getattr(err, "strerror", None) or err
+        raise InvalidInputError(f"{str(path)!r:.80} cannot be read: {reason}.") from None
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInputError(f"{path} is larger than 1 MB; a device takes some twenty lines.")
     try:

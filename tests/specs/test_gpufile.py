@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import os
 
 import pytest
 
@@ -197,3 +198,18 @@ def test_every_known_key_is_accepted():
     card = accelerator_from_table(table, where="all.toml")
     assert card.devices_per_board == 2
     assert card.notes == ("Described by hand in all.toml, from the vendor's page.", "a caveat")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "pipe.toml"
+    os.mkfifo(path)
+    with pytest.raises(InvalidInputError, match="no regular file"):
+        load_gpu_file(path)
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b"])
+def test_a_path_that_cannot_be_is_refused(path):
+    with pytest.raises(InvalidInputError, match="cannot be read") as caught:
+        load_gpu_file(path)
+    assert len(str(caught.value)) < 200
