@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import (
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from typing import Any, NoReturn
 
 WIDTH = 96
@@ -19,16 +25,38 @@ class Help(RawDescriptionHelpFormatter):
         super().__init__(prog, **{"width": WIDTH, **settings})
 
 
+class StoreOnce(Action):
+    """Keep a value; a second, different one for the same option is a contradiction."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store `values`, unless the option was given another before."""
+        given: dict[str, Any] = namespace.__dict__.setdefault("_given", {})
+        if option_string is not None and given.setdefault(self.dest, values) != values:
+            raise ArgumentError(
+                self, f"given twice, as {given[self.dest]!r:.40} and {values!r:.40}; keep one."
+            )
+        setattr(namespace, self.dest, values)
+
+
 class Parser(ArgumentParser):
     """An `argparse.ArgumentParser` whose errors are one line with exit code 2.
 
-    Abbreviated options are refused: they break when an option is added.
+    Abbreviated options are refused: they break when an option is added. So are options
+    given twice with different values, of which argparse would keep the last.
     """
 
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("allow_abbrev", False)
         settings.setdefault("formatter_class", Help)
         super().__init__(**settings)
+        for action in (None, "store"):
+            self.register("action", action, StoreOnce)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, on one line, and leave."""

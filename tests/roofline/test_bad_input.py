@@ -97,6 +97,8 @@ def no_network(monkeypatch):
         ((*L4,), ["MODEL"]),
         ((LLAMA, *L4, "--gpu-file", "x.toml"), ["--gpu-file", "not allowed"]),
         ((LLAMA, *L4, "--bat", "3"), ["unrecognized", "--bat"]),
+        ((LLAMA, *L4, "--gpu", "h100-sxm5-80gb"), ["--gpu", "given twice", "'L4'"]),
+        ((LLAMA, *L4, "--isl", "512", "--input-len", "256"), ["--isl", "twice", "512", "256"]),
         ((LLAMA, "--gpu-file", "missing.toml"), ["missing.toml", "gpu-file"]),
         ((LLAMA, "--gpu-file", "."), ["folder"]),
     ],
