@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import (
     Action,
@@ -57,6 +58,8 @@ class Parser(ArgumentParser):
         super().__init__(**settings)
         for action in (None, "store"):
             self.register("action", action, StoreOnce)
+        # "-1GB" is a value that its option refuses with a reason, not an unknown option.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, on one line, and leave."""

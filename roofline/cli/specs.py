@@ -53,6 +53,11 @@ def run(args: Namespace) -> None:
 
 
 def _bytes(text: str) -> float:
+    number = text.strip()
+    if number.startswith("-"):
+        raise ArgumentTypeError(f"{text[:40]!r} must be positive, such as 80GB.")
+    if number and all(char.isdigit() or char in "+.,_eE" for char in number):
+        raise ArgumentTypeError(f"{text[:40]!r} has no unit; give a unit, such as 80GB.")
     try:
         return parse_bytes(text)
     except InvalidInputError as error:
