@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from roofline.cli.output import OutputError, write
 from roofline.cli.parser import Parser
 from specs.errors import RooflineError
 
@@ -44,17 +45,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.run(parser.parse_args(words[1:]))
         else:
             _refuse(words)
-        sys.stdout.flush()
+    except OutputError as error:
+        print(f"roofline: {one_line(error)}", file=sys.stderr)
+        _drop_output()
+        return EXIT_BAD_INPUT
     except RooflineError as error:
         print(f"roofline: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
-        # The interpreter flushes once more at exit: give it something that takes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_NO_READER
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return 0
+
+
+def _drop_output() -> None:
+    """Give the interpreter, which flushes once more at exit, something that takes it."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def entry() -> None:
@@ -92,7 +101,7 @@ def _refuse(words: Sequence[str]) -> None:
     parser.add_argument("command", nargs="?", help="one of those below")
     asked, unknown = parser.parse_known_args(words)
     if asked.version:
-        print(f"roofline {_version()}")
+        write(f"roofline {_version()}\n")
     elif asked.command is None and unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     elif asked.command is None:

@@ -7,7 +7,6 @@ import re
 import sys
 from argparse import (
     Action,
-    ArgumentError,
     ArgumentParser,
     Namespace,
     RawDescriptionHelpFormatter,
@@ -39,8 +38,10 @@ class StoreOnce(Action):
         """Store `values`, unless the option was given another before."""
         given: dict[str, Any] = namespace.__dict__.setdefault("_given", {})
         if option_string is not None and given.setdefault(self.dest, values) != values:
-            raise ArgumentError(
-                self, f"given twice, as {given[self.dest]!r:.40} and {values!r:.40}; keep one."
+            options = "/".join(self.option_strings)
+            parser.error(
+                f"{options} is given twice, as {given[self.dest]!r:.40} and {values!r:.40}; "
+                f"keep one."
             )
         setattr(namespace, self.dest, values)
 
@@ -60,6 +61,15 @@ class Parser(ArgumentParser):
             self.register("action", action, StoreOnce)
         # "-1GB" is a value that its option refuses with a reason, not an unknown option.
         self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a help text; argparse's own version passes over what fails."""
+        from roofline.cli.output import write
+
+        if file is sys.stdout:
+            write(message)
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, on one line, and leave."""

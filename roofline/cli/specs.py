@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 
-from roofline.cli.output import add_json_argument, print_json, print_text
+from roofline.cli.output import add_json_argument, print_json, print_text, write
 from roofline.cli.parser import Parser
 from specs.accelerator import COMPUTE_PRECISIONS, KINDS, Accelerator
 from specs.errors import InvalidInputError
@@ -173,7 +173,7 @@ def _fetch(args: Namespace) -> None:
     if args.toml:
         from specs.gpufile import to_gpu_file_toml
 
-        print(to_gpu_file_toml(accelerator), end="")
+        write(to_gpu_file_toml(accelerator))
         return
     _show_accelerator(accelerator, as_json=args.json)
 
@@ -189,4 +189,4 @@ def _gpu_file(args: Namespace) -> None:
     if args.json:
         print_json({"toml": text})
         return
-    print(text, end="")
+    write(text)

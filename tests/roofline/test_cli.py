@@ -281,6 +281,23 @@ def test_nobody_reads_the_answer():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["specs", "gpus"], ["--version"], ["predict", "--help"]])
+def test_output_that_cannot_be_written(words):
+    command = [sys.executable, "-m", "roofline", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("roofline: cannot write the output: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_output_that_is_closed(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert face.main(["specs", "engines"]) == 2
+    assert "stdout is closed" in capsys.readouterr().err
+
+
 def test_predict_loads_nothing_heavy():
     watch = (
         "import sys; from roofline.cli.main import main; "
