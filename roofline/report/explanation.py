@@ -8,11 +8,14 @@ from roofline.report.estimate import asked_text, misfit_text
 from roofline.report.table import table
 from specs.units import format_bytes, format_flops, format_time_s
 
+OUTSIDE = ("host", "queueing")
+"""Kinds of the rows that no operator of the request has; they come last, in this order."""
+
 _HEADING = ("operator", "layers", "math", "FLOPs", "memory", "sent", "time", "share", "bound")
 
 
 def explanation_text(explanation: Explanation, *, least_share: float) -> str:
-    """Return both phases; operators below `least_share` of the time go into one line."""
+    """Return both phases; operators below `least_share` of all operators go into one line."""
     estimate = explanation.estimate
     parts = [*misfit_text(estimate), *asked_text(estimate)]
     prefill = f"prefill of {_sequences(explanation.prefill)}"
@@ -30,12 +33,16 @@ def _sequences(phase: PhaseShares) -> str:
 
 
 def _phase(title: str, phase: PhaseShares, least_share: float) -> list[str]:
-    shown = [row for row in phase.operators if row.share_frac >= least_share]
-    rest = [row for row in phase.operators if row.share_frac < least_share]
+    # Waiting for others can dwarf the work; cut by the request's own operators alone.
+    own = [row for row in phase.operators if row.kind not in OUTSIDE]
+    least_s = least_share * sum(row.time_s for row in own)
+    shown = [row for row in own if row.time_s >= least_s]
+    rest = [row for row in own if row.time_s < least_s]
     rows = [_HEADING, *(_row(row) for row in shown)]
     if rest:
         time_s, share = sum(row.time_s for row in rest), sum(row.share_frac for row in rest)
         rows.append((f"{len(rest)} more", *[""] * 5, format_time_s(time_s), f"{share:.1%}", ""))
+    rows += [_row(row) for kind in OUTSIDE for row in phase.operators if row.kind == kind]
     flops, moved = format_flops(phase.flops), format_bytes(phase.moved_bytes)
     sent = format_bytes(phase.sent_bytes) if phase.sent_bytes else ""
     rows.append(("all", "", "", flops, moved, sent, format_time_s(phase.time_s), "100%", ""))

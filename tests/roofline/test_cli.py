@@ -180,6 +180,16 @@ def test_explain_json_adds_up(capsys):
         assert {"name", "flops", "moved_bytes", "time_s", "bound"} <= operators[0].keys()
 
 
+def test_explain_ranks_the_requests_own_operators(capsys):
+    text = answer(capsys, "explain", LLAMA, "--gpu", "H100 SXM5 80GB", "--concurrency", "64")
+    for phase in text.split("\n\n")[1:3]:
+        names = [line.split("  ")[0] for line in phase.splitlines()[2:]]
+        # However long it waits for others, what the request itself does is listed first.
+        assert "gate_up_proj" in names[:2]
+        assert {"mlp.down_proj", "qkv_proj", "self_attn.o_proj"} < set(names)
+        assert names[-3:] == ["host", "other requests", "all"]
+
+
 def test_explain_text_lists_operators(capsys):
     text = answer(capsys, "explain", *CASE)
     short, full = text.splitlines(), answer(capsys, "explain", *CASE, "--all").splitlines()
