@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,6 +45,11 @@ MAX_CONFIG_BYTES = 32 * 2**20
 """Larger than any real config.json by far; a bigger file is something else."""
 
 _WEIGHT_SUFFIXES = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".onnx", ".h5", ".msgpack"}
+_HUB_PAGE = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/((?:[^/?#\s]+/)?[^/?#\s]+)"
+    r"(?:/(?:tree|blob|resolve)/main(?:/config\.json)?)?/?(?:[?#].*)?",
+    re.IGNORECASE,
+)
 _HELP_PATH = "or pass the path of a config.json"
 
 
@@ -59,8 +65,8 @@ def get_model(
     Parameters
     ----------
     name_or_path : str
-        ``config.json``, a folder that holds one, a repository id, or the plain name of
-        a shipped model such as ``"gpt2-xl"``.
+        ``config.json``, a folder that holds one, a repository id or the address of its
+        page, or the plain name of a shipped model such as ``"gpt2-xl"``.
     revision : str, optional
         Branch, tag or commit on the Hub; shipped records stand for ``main`` and are
         passed over when another is asked for.
@@ -80,6 +86,7 @@ def get_model(
     """
     from specs.config import model_from_config
 
+    name_or_path = _without_address(name_or_path)
     record = _shipped(name_or_path, revision)
     if record is None:
         config, source = get_config(name_or_path, revision=revision, offline=offline, token=token)
@@ -108,6 +115,7 @@ def get_config(
     ``"quantization_config"`` where config.json itself has none. Parameters and errors
     as in `get_model`.
     """
+    name_or_path = _without_address(name_or_path)
     path = _local(name_or_path)
     if path is not None:
         return _from_path(path), str(path)
@@ -115,6 +123,12 @@ def get_config(
     if record is not None:
         return record[1].config, _record_source(*record)
     return _from_hub(name_or_path, revision=revision, offline=offline, token=token)
+
+
+def _without_address(name: str) -> str:
+    """The repository id, where `name` is the address of its page on the Hub."""
+    page = _HUB_PAGE.fullmatch(name.strip())
+    return name if page is None else page[1]
 
 
 def _shipped(name: str, revision: str | None) -> tuple[str, ModelRecord] | None:

@@ -258,3 +258,30 @@ def test_a_name_that_no_path_can_have_is_refused(name):
     with pytest.raises((UnknownNameError, ModelConfigError)) as caught:
         hub.get_model(name, offline=True)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/meta-llama/Llama-3.1-8B",
+        " https://huggingface.co/meta-llama/Llama-3.1-8B/ ",
+        "huggingface.co/meta-llama/Llama-3.1-8B?library=vllm",
+        "https://hf.co/meta-llama/Llama-3.1-8B/tree/main",
+        "https://huggingface.co/meta-llama/Llama-3.1-8B/blob/main/config.json",
+    ],
+)
+def test_address_of_a_page_names_the_model(address):
+    assert hub.get_model(address) == hub.get_model("meta-llama/Llama-3.1-8B")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/datasets/acme/words",
+        "https://huggingface.co/meta-llama/Llama-3.1-8B/tree/other",
+        "https://example.org/meta-llama/Llama-3.1-8B",
+    ],
+)
+def test_address_of_something_else_is_refused(address):
+    with pytest.raises(UnknownNameError, match="no model"):
+        hub.get_model(address, offline=True)
