@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError, Namespace
+from shlex import quote
 from typing import Any
 
 from roofline.cli.parser import Parser
-from specs.errors import InvalidInputError
+from specs.errors import InvalidInputError, RooflineError, UnknownNameError
 from specs.units import parse_power
 
 _DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
 _SIZES = (*_DEGREES, "batch", "concurrency", "input_len", "output_len", "cached_len")
+_COUNTED = re.compile(
+    r"(?P<n>[1-9]\d{0,4})\s*[x×*]\s*(?P<after>\S.*)|(?P<before>.*\S)\s*[x×*]\s*(?P<m>[1-9]\d{0,4})",
+    re.IGNORECASE,
+)
+"""A number of devices with a name, as in ``8xH100`` and ``H100 x8``."""
+
 _DTYPES = ("weight_dtype", "kv_dtype", "act_dtype")
 
 
@@ -73,9 +80,44 @@ def watts(text: str) -> float:
         raise ArgumentTypeError(str(error)) from None
 
 
+def check_device_name(name: str) -> None:
+    """Refuse what people write for a device and that names none, with what to write.
+
+    Raises
+    ------
+    InvalidInputError
+        The bare word ``cpu``, or a number of devices before or after the name of one.
+    """
+    if name.strip().lower() == "cpu":
+        raise InvalidInputError(f"{name!r} names no processor; give a model such as 'EPYC 9654'.")
+    counted = _COUNTED.fullmatch(name.strip())
+    if counted is None or _is_device(name):
+        return
+    number, device = counted["n"] or counted["m"], counted["after"] or counted["before"]
+    if _is_device(device):
+        raise InvalidInputError(
+            f"{name!r} is a number and a device; give --gpu {quote(device)} --num-gpus {number}."
+        )
+
+
+def _is_device(name: str) -> bool:
+    """Tell whether the name means at least one accelerator."""
+    from specs.catalogue import get_accelerator
+
+    try:
+        get_accelerator(name)
+    except UnknownNameError:
+        return False
+    except RooflineError:  # known, though not which, or not fully
+        return True
+    return True
+
+
 def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """Return model and device, and the keyword arguments of `roofline.predict`."""
     device: Any = args.gpu
+    if args.gpu is not None:
+        check_device_name(args.gpu)
     if args.gpu_file is not None:
         from specs.gpufile import load_gpu_file
 
