@@ -22,6 +22,7 @@ def caveats_of(
     row: Mapping[str, Any],
     *,
     tokens: int,
+    requests: int,
     power_limit_w: float,
 ) -> tuple[str, ...]:
     """All warnings of one prediction, the gravest first.
@@ -30,6 +31,8 @@ def caveats_of(
     """
     found = [
         *_memory(setup, row),
+        *_waiting(row, requests),
+        *_vendor(setup, device),
         *_context(setup, tokens),
         *_power_limit(device, power_limit_w),
         *_arithmetic(setup, device),
@@ -45,25 +48,48 @@ def _memory(setup: Setup, row: Mapping[str, Any]) -> list[str]:
     """What does not fit, by how much, and what would make it fit."""
     if row["fits"]:
         return []
-    rest = row["weights_bytes"] + row["activation_bytes"] + row["runtime_bytes"]
-    capacity = row["capacity_bytes"]
+    usable = capacity = row["capacity_bytes"]
+    part = ""
+    if setup.engine.memory_rule == "total":
+        usable *= setup.engine.memory_kv_frac
+        part = f", of which {setup.engine.name} uses {setup.engine.memory_kv_frac:.0%}"
+    needs = (
+        f"needs {format_bytes(row['total_bytes'])} per GPU and there are "
+        f"{format_bytes(capacity)}{part} ({format_bytes(row['total_bytes'] - usable)} too much)"
+    )
     if 1 <= row["max_batch"] < math.inf:
-        return [
-            f"does not fit as asked: the KV cache needs {format_bytes(row['kv_bytes'])} per GPU "
-            f"and the engine leaves {format_bytes(max(capacity - rest, 0.0))}; at most "
-            f"{int(row['max_batch'])} such sequences fit at once."
-        ]
-    over = max(row["total_bytes"] - capacity, 0.0)
+        most = int(row["max_batch"])
+        return [f"does not fit as asked: {needs}; at most {most:,} such sequences fit at once."]
     gpus = setup.layout.tp * setup.layout.pp
-    needed = gpus
-    while needed < 4096:
+    shared = row["total_bytes"] - row["runtime_bytes"]
+    needed = 2 * gpus
+    while needed < 2**40 and shared * gpus / needed + row["runtime_bytes"] > 0.95 * usable:
         needed *= 2
-        if (rest - row["runtime_bytes"]) * gpus / needed + row["runtime_bytes"] < 0.85 * capacity:
-            break
     return [
-        f"does not fit: needs {format_bytes(row['total_bytes'])} per GPU and there are "
-        f"{format_bytes(capacity)} ({format_bytes(over)} too much); times are what it would take "
-        f"if it did. About {needed} such GPUs per replica, or narrower weights, would hold it."
+        f"does not fit: {needs}; times are what it would take if it did. About {needed:,} such "
+        "GPUs per replica, narrower weights or shorter requests would hold it."
+    ]
+
+
+def _waiting(row: Mapping[str, Any], requests: int) -> list[str]:
+    """Requests in flight that the KV cache does not admit."""
+    most = row["max_batch"]
+    if not row["fits"] or most >= requests or most < 1:
+        return []
+    return [
+        f"of {requests:,} requests in flight about {int(most):,} run at once, for which the KV "
+        "cache has room; the others wait, and TTFT holds their wait."
+    ]
+
+
+def _vendor(setup: Setup, device: Accelerator) -> list[str]:
+    """An engine that does not run on such devices."""
+    vendors = setup.engine.vendors
+    if not vendors or device.vendor in vendors or (device.kind == "cpu" and "cpu" in vendors):
+        return []
+    return [
+        f"{setup.engine.title} has no release for {device.vendor} {device.kind}s: priced as if it "
+        "ran there with the constants it has elsewhere."
     ]
 
 

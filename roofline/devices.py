@@ -44,13 +44,20 @@ FALLBACK = {
 except bf16 and fp16, which stand in for each other. The caller warns."""
 
 
+_OWN = ("fp16_acc16", "int8_block", "any8", "any4", "vector")
+_FASTEST = {
+    "any8": ("fp8", "int8", "fp16_acc16", "bf16"),
+    "any4": ("fp4", "int4", "fp8", "int8", "fp16_acc16", "bf16"),
+}
+
+
 def runs_as(accelerator: Accelerator, precision: str) -> str:
     """Arithmetic that products of `precision` really run in on this device.
 
     The wanted one if the device has it, else the first of `FALLBACK` that it has.
-    ``"fp16_acc16"``, ``"int8_block"`` and ``"vector"`` always exist.
+    Rates that are no precision of their own (``"vector"``, ``"any8"``...) always exist.
     """
-    if precision in ("fp16_acc16", "int8_block", "vector"):
+    if precision in _OWN:
         return precision
     for name in (precision, *FALLBACK[precision]):
         if name in accelerator.peak_flops_per_s:
@@ -75,6 +82,8 @@ def rate_of(accelerator: Accelerator, precision: str) -> float:
         return max(full, half_of_int8)
     if precision == "int8_block":
         return _block_rate(accelerator)
+    if precision in _FASTEST:
+        return max(rate_of(accelerator, name) for name in _FASTEST[precision])
     name = runs_as(accelerator, precision)
     return accelerator.vector_flops_per_s if name == "vector" else peaks[name]
 

@@ -180,7 +180,7 @@ def _rows(
 ) -> Iterator[OperatorShare]:
     """Operators of a stretch with their times, and the host's row."""
     costs = operator_costs(stretch.plan, stretch.step, devices.rates, setup.engine)
-    whole = summed(costs, stretch.step, devices.energies, setup.engine)
+    whole = summed(costs, stretch.step, devices.rates, devices.energies, setup.engine)
     passes = float(stretch.passes[0])
     parts = _times(costs, whole, overlaps=setup.engine.overlaps)
     parts[0] /= clock

@@ -197,6 +197,7 @@ class Setup:
             compute_j=cost.compute_j * share,
             other_j=cost.other_j * share,
             flops=cost.flops,
+            at_peak_s=cost.at_peak_s,
             moved_bytes=cost.moved_bytes,
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from roofline.caveats import caveats_of
+from roofline.devices import runs_as
 from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
 from roofline.phase_costs import Setup
 from roofline.physics.plan import ARITHMETIC
@@ -26,6 +27,7 @@ from specs.accelerator import Accelerator
 from specs.engine import Engine
 from specs.errors import InvalidInputError
 from specs.model import Model
+from specs.precision import get_precision
 
 __all__ = ["CHUNK", "predict", "predict_table"]
 
@@ -100,6 +102,8 @@ def predict(
     for name, value in (("batch", batch), ("concurrency", concurrency), *_given(locals())):
         if value is not None and not _is_count(value):
             raise InvalidInputError(f"{name} is {value!r}; give a whole number of at least 1.")
+    if power_limit_w is not None and not power_limit_w > 0:
+        raise InvalidInputError(f"power_limit_w is {power_limit_w!r}; give watts above 0.")
     device = as_accelerator(gpu)
     chosen = as_model(model)
     columns = {
@@ -193,6 +197,7 @@ def _estimate(case: _Case, row: Mapping[str, Any]) -> Estimate:
             case.names,
             row,
             tokens=case.input_len + case.output_len * setup.generates,
+            requests=case.batch,
             power_limit_w=case.power_limit_w,
         ),
         check_command=_check_command(case),
@@ -225,7 +230,7 @@ def _memory(row: Mapping[str, Any]) -> Memory:
 def _basis(case: _Case, row: Mapping[str, Any]) -> Basis:
     return Basis(
         peak_flops_per_s=row["peak_flops_per_s"],
-        arithmetic=ARITHMETIC[int(row["arithmetic"])],
+        arithmetic=runs_as(case.device, ARITHMETIC[int(row["arithmetic"])]),
         mem_bytes_per_s=row["mem_bytes_per_s"],
         sources=dict(case.device.sources),
         engine_profile=f"{case.setup.engine.name} ({case.setup.engine.source})",
@@ -239,9 +244,13 @@ def _basis(case: _Case, row: Mapping[str, Any]) -> Basis:
 def _check_command(case: _Case) -> str:
     """The engine's own benchmark with this scenario filled in."""
     engine, layout = case.setup.engine, case.setup.layout
+    if not case.setup.generates:
+        return ""
     template = engine.serving_check_command if case.serving else engine.check_command
-    return template.format(
-        model=shlex.quote(case.setup.model.name),
+    name = case.setup.model.name.removesuffix("/config.json")
+    command = template.format(
+        model=shlex.quote(name),
+        file=shlex.quote(f"{name.rpartition('/')[2]}-{case.names.weight or 'f16'}"),
         tp=layout.tp,
         pp=layout.pp,
         batch=case.batch,
@@ -250,3 +259,23 @@ def _check_command(case: _Case) -> str:
         context=case.batch * (case.input_len + case.output_len),
         prompts=10 * case.batch,
     )
+    return command + _format_flags(case) if command else ""
+
+
+def _format_flags(case: _Case) -> str:
+    """Flags of vLLM and SGLang for formats and stages that were asked for."""
+    if case.setup.engine.name not in ("vllm", "sglang"):
+        return ""
+    flags = ""
+    if case.names.weight and not get_precision(case.names.weight).plain:
+        flags += f" --quantization {get_precision(case.names.weight).family}"
+    elif case.names.weight:
+        flags += f" --dtype {_TORCH_NAMES[get_precision(case.names.weight).name]}"
+    if case.names.kv and case.setup.formats.kv.startswith("fp8"):
+        flags += " --kv-cache-dtype " + ("fp8" if case.setup.engine.name == "vllm" else "fp8_e4m3")
+    if case.setup.layout.pp > 1:
+        flags += f" --pipeline-parallel-size {case.setup.layout.pp}"
+    return flags
+
+
+_TORCH_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "tf32": "float32"}

@@ -111,18 +111,18 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
 
 def memory_of(setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray) -> MemoryUse:
     """Bytes per device where each replica is asked to hold `per_replica` sequences."""
-    prompt_tokens = per_replica * work.new_tokens
-    chunk = setup.engine.prefill_chunk_tokens
+    zero, one = np.zeros_like(per_replica), np.ones_like(per_replica)
     decoder_only = setup.encoder is None
     return memory_use(
         setup.sizes,
         setup.engine,
         capacity_bytes=devices.mem_bytes,
         sequences=per_replica,
-        input_tokens=work.input_tokens if decoder_only else np.ones_like(prompt_tokens),
-        output_tokens=work.output_tokens if setup.generates else np.zeros_like(prompt_tokens),
-        cross_tokens=np.zeros_like(prompt_tokens) if decoder_only else work.input_tokens,
-        pass_tokens=np.minimum(prompt_tokens, chunk) if chunk else prompt_tokens,
+        elastic=work.serving,
+        input_tokens=work.input_tokens if decoder_only else one,
+        output_tokens=work.output_tokens if setup.generates else zero,
+        cross_tokens=zero if decoder_only else work.input_tokens,
+        prompt_tokens=work.new_tokens,
     )
 
 
@@ -341,7 +341,11 @@ def _bound(cost: PhaseCost) -> np.ndarray:
 def _utilisation(
     setup: Setup, devices: CaseDevices, prefill: PhaseCost, step: PhaseCost
 ) -> Columns:
-    """MFU of the prefill and MBU of the decode step, at the rates of what runs there."""
+    """MFU of the prefill and MBU of the decode step, at the rates of what runs there.
+
+    MFU is the time that all products would take at their own dense peaks, over the time
+    that the prefill takes.
+    """
     plan = setup.decoder if setup.generates else setup.encoder
     assert plan is not None
     main = plan.main_arithmetic
@@ -352,6 +356,6 @@ def _utilisation(
         "arithmetic": np.full(peak.shape, main),
         "peak_flops_per_s": peak,
         "mem_bytes_per_s": devices.rates.mem_bytes_per_s,
-        "mfu": prefill.flops / (prefill.time_s * peak * stages),
+        "mfu": prefill.at_peak_s / (prefill.time_s * stages),
         "mbu": step.moved_bytes / (step_s * devices.rates.mem_bytes_per_s),
     }

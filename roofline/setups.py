@@ -26,9 +26,17 @@ def as_model(value: Any) -> Model:
     if isinstance(value, Model):
         return value
     name = _word("model", value)
-    if Path(name).exists():
+    if _exists(name):
         return _read_model(name)
     return _named_model(name)
+
+
+def _exists(name: str) -> bool:
+    """Whether a path exists; a name that no path can have is a name."""
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=1024)
@@ -193,7 +201,9 @@ def weight_name(formats: Formats, asked: str) -> str:
     return formats.quantisation.weight if formats.quantisation else formats.plain
 
 
-def check_formats(accelerator: Accelerator, engine: Engine, names: FormatNames) -> None:
+def check_formats(
+    accelerator: Accelerator, engine: Engine, formats: Formats, names: FormatNames
+) -> None:
     """Refuse arithmetic that was asked for by name and that the device lacks.
 
     Raises
@@ -214,6 +224,15 @@ def check_formats(accelerator: Accelerator, engine: Engine, names: FormatNames) 
                 f"{', '.join(sorted(accelerator.peak_flops_per_s))}. Choose one of these for "
                 "act_dtype, or leave it out."
             )
+    if (
+        names.activation
+        and not get_precision(names.activation).plain
+        and formats.quantisation is None
+    ):
+        raise InvalidInputError(
+            f"act_dtype {names.activation} needs weights of few bits too: with {formats.plain} "
+            f"weights products run in {formats.plain}. Give weight_dtype {names.activation} too."
+        )
 
 
 _SETUPS: dict[tuple[Any, ...], Setup] = {}

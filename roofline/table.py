@@ -232,7 +232,8 @@ def _check_formats(
         device = devices[table.text["gpu"][1][rows[0]]]
         assert device is not None
         try:
-            check_formats(device, stacks.setups[stacks.of_row[rows[0]]].engine, names)
+            setup = stacks.setups[stacks.of_row[rows[0]]]
+            check_formats(device, setup.engine, setup.formats, names)
         except RooflineError as error:
             outcome.fail(rows, error)
             stacks.of_row[rows] = -1

@@ -100,6 +100,11 @@ class Accelerator:
                 raise InvalidInputError(
                     f"accelerator {self.name!r}: {name} is {value!r}; it must be positive."
                 )
+        if self.idle_w is not None and not 0 <= self.idle_w < self.tdp_w:
+            raise InvalidInputError(
+                f"accelerator {self.name!r}: idle_w is {self.idle_w!r}; it lies between 0 and "
+                f"tdp_w, {self.tdp_w!r}."
+            )
         if self.unit_count < 1 or self.dies < 1 or self.devices_per_board < 1:
             raise InvalidInputError(
                 f"accelerator {self.name!r}: unit_count, dies and devices_per_board are at least 1."

@@ -88,6 +88,8 @@ class Engine:
         Tokens per page; sequences round up to it.
     max_sequences : int
         Default cap on sequences running at once; 0 for none.
+    vendors : tuple of str
+        Vendors whose devices it runs on, and ``"cpu"``; empty for all.
     default_split : {"tp", "pp"}
         What GPUs are used for when only their number is given.
     narrows_fp32 : bool
@@ -133,6 +135,7 @@ class Engine:
     graph_bytes: float
     kv_block_tokens: int
     max_sequences: int
+    vendors: tuple[str, ...]
     default_split: Literal["tp", "pp"]
     narrows_fp32: bool
     converts_plain: bool
@@ -185,4 +188,5 @@ def _engine(key: str, raw: dict[str, Any]) -> Engine:
             f"engine file {key}.toml: unknown keys {unknown or 'none'}, "
             f"missing {missing or 'none'}."
         )
+    values["vendors"] = tuple(values["vendors"])
     return Engine(name=key, **values)

@@ -53,10 +53,11 @@ class PlanBuilder:
         plain, activation = self.formats.plain, self.formats.activation
         if not storage.plain and not activation and self.engine.int8_products:
             # Integer blocks enter integer products; float blocks the narrowest they fit.
+            if self.engine.overlaps:
+                # The floor grants whatever the device does fastest with such weights.
+                return "any4" if storage.compute in ("int4", "fp4") else "any8"
             if storage.compute in ("int8", "int4", "fp4"):
-                return "int8" if self.engine.overlaps else "int8_block"
-            if self.engine.overlaps and storage.compute != "16bit":
-                return storage.compute
+                return "int8_block"
         result = compute_precision(storage, activation, plain)
         if result == "fp16" and self.engine.half_accumulate:
             return "fp16_acc16"

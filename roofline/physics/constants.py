@@ -31,6 +31,8 @@ ENERGY_RELATIVE = {
     "bf16": 1.0,
     "fp16_acc16": 0.7,
     "int8_block": 1.2,
+    "any8": 0.6,
+    "any4": 0.4,
     "fp8": 0.62,
     "int8": 0.55,
     "fp6": 0.55,

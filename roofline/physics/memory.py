@@ -193,10 +193,11 @@ def memory_use(
     *,
     capacity_bytes: FloatArray,
     sequences: FloatArray,
+    elastic: np.ndarray,
     input_tokens: FloatArray,
     output_tokens: FloatArray,
     cross_tokens: FloatArray,
-    pass_tokens: FloatArray,
+    prompt_tokens: FloatArray,
 ) -> MemoryUse:
     """Bytes per device by the engine's own rule, and the largest batch that fits.
 
@@ -205,38 +206,50 @@ def memory_use(
     capacity_bytes : ndarray, shape (n,)
     sequences : ndarray
         Sequences that one replica is asked to hold at once.
+    elastic : ndarray of bool
+        Whether sequences that do not fit wait (serving); what is held is then what fits.
     input_tokens, output_tokens, cross_tokens : ndarray
         Per sequence; `cross_tokens` are the encoder's.
-    pass_tokens : ndarray
-        Most tokens in one pass, which sizes the activations.
+    prompt_tokens : ndarray
+        Tokens of one prompt that prefill processes. A static batch in an engine without
+        chunks prefills all its prompts at once, a server one prompt, and an engine with
+        chunks at most a chunk.
     """
     length = input_tokens + output_tokens
     per_sequence = sequence_cache_bytes(
         sizes, length, cross_tokens, block_tokens=engine.kv_block_tokens
     )
-    activations = (
-        pass_tokens * sizes.act_bytes_per_token + sequences * sizes.logit_bytes_per_sequence
-    )
+    chunk, each = engine.prefill_chunk_tokens, prompt_tokens * sizes.act_bytes_per_token
+    together = np.where(elastic, 0.0, each) if not chunk else np.zeros_like(each)
+    at_once = np.minimum(sequences * prompt_tokens, chunk) if chunk else prompt_tokens * elastic
+    marginal = per_sequence + sizes.logit_bytes_per_sequence + together
+    fixed = at_once * sizes.act_bytes_per_token
     weights = np.full(length.shape, sizes.weights_bytes)
     runtime = np.full(length.shape, engine.runtime_bytes + engine.graph_bytes)
-    rest = weights + activations + runtime
-    if engine.memory_rule == "total":
-        budget = capacity_bytes * engine.memory_kv_frac - (rest - engine.graph_bytes)
-        budget = np.minimum(budget, capacity_bytes - rest)
-    else:
-        budget = (capacity_bytes - rest) * engine.memory_kv_frac
-    room = np.maximum(budget, 0.0)
-    max_batch = np.floor(room / np.maximum(per_sequence, 1e-9))
-    tokens = room / np.maximum(per_sequence / length, 1e-9)
+    budget = _budget_bytes(engine, capacity_bytes, weights + runtime + fixed)
+    max_batch = np.floor(np.maximum(budget, 0.0) / np.maximum(marginal, 1e-9))
+    max_batch = np.where(marginal > 0, max_batch, np.inf)
+    held = np.where(elastic, np.minimum(sequences, np.maximum(max_batch, 1.0)), sequences)
+    activations = fixed + held * (marginal - per_sequence)
+    kv_budget = budget - held * (marginal - per_sequence)
+    tokens = np.maximum(kv_budget, 0.0) / np.maximum(per_sequence / length, 1e-9)
     return MemoryUse(
         weights_bytes=weights,
-        kv_bytes=sequences * per_sequence,
+        kv_bytes=held * per_sequence,
         activation_bytes=activations,
         runtime_bytes=runtime,
-        total_bytes=rest + sequences * per_sequence,
+        total_bytes=weights + runtime + activations + held * per_sequence,
         capacity_bytes=capacity_bytes,
-        kv_budget_bytes=budget,
-        max_batch=np.where(per_sequence > 0, max_batch, np.inf),
+        kv_budget_bytes=kv_budget,
+        max_batch=max_batch,
         kv_capacity_tokens=np.where(per_sequence > 0, np.floor(tokens), np.inf),
-        fits=(sequences * per_sequence <= budget + 0.5) & (rest <= capacity_bytes),
+        fits=held * marginal <= budget + 0.5,
     )
+
+
+def _budget_bytes(engine: Engine, capacity_bytes: FloatArray, rest: FloatArray) -> FloatArray:
+    """What the engine's rule leaves beside weights, runtime and the activations of a pass."""
+    if engine.memory_rule == "total":
+        budget = capacity_bytes * engine.memory_kv_frac - (rest - engine.graph_bytes)
+        return np.minimum(budget, capacity_bytes - rest)
+    return (capacity_bytes - rest) * engine.memory_kv_frac

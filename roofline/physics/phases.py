@@ -50,7 +50,8 @@ class PhaseCost:
     """A phase of one replica on one rank; arrays of shape ``(n,)``.
 
     `time_s` is the sum of what follows: time in which compute, memory or links set the
-    pace, and time in which nothing of them does (launch floors, host). `compute_j` and
+    pace, and time in which nothing of them does (launch floors, host). `at_peak_s` is the
+    time of all products at their dense peaks. `compute_j` and
     `other_j` are dynamic energies of one rank.
     """
 
@@ -60,6 +61,7 @@ class PhaseCost:
     link_s: FloatArray
     overhead_s: FloatArray
     flops: FloatArray
+    at_peak_s: FloatArray
     moved_bytes: FloatArray
     sent_bytes: FloatArray
     compute_j: FloatArray
@@ -134,7 +136,7 @@ def pass_cost(
         _add_bundle(sums, plan, bundle, step, rates, engine)
     for op in plan.mixers:
         _add_mixer(sums, op, step, rates, engine)
-    return _phase_of(sums, step, energies, engine)
+    return _phase_of(sums, step, rates, energies, engine)
 
 
 def _add_bundle(
@@ -224,7 +226,9 @@ def weighted(count: FloatArray, values: FloatArray) -> FloatArray:
     return result
 
 
-def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine) -> PhaseCost:
+def summed(
+    costs: OperatorCosts, step: Pass, rates: Rates, energies: Energies, engine: Engine
+) -> PhaseCost:
     """Sum operators that are priced already to a pass: `pass_cost`, from its rows."""
     count = costs.count
     compute_s, memory_s = costs.compute_s, costs.memory_s
@@ -248,14 +252,17 @@ def summed(costs: OperatorCosts, step: Pass, energies: Energies, engine: Engine)
         launches=float(count @ costs.launches),
         layers=costs.layers,
     )
-    return _phase_of(sums, step, energies, engine)
+    return _phase_of(sums, step, rates, energies, engine)
 
 
-def _phase_of(sums: _Sums, step: Pass, energies: Energies, engine: Engine) -> PhaseCost:
+def _phase_of(
+    sums: _Sums, step: Pass, rates: Rates, energies: Energies, engine: Engine
+) -> PhaseCost:
     """Turn sums to times, by what sets the pace, and to energies."""
-    flops, compute_j = np.zeros_like(step.tokens), np.zeros_like(step.tokens)
+    flops, compute_j, at_peak_s = np.zeros((3, step.tokens.shape[0]))
     for arithmetic, part in sums.flops.items():
         flops += part
+        at_peak_s += part / rates.peak_flops_per_s[arithmetic]
         compute_j += part * energies.flop_j[arithmetic]
     times = _overlapped(sums) if engine.overlaps else _in_turn(sums, step, engine)
     compute_s, memory_s, link_s, overhead_s = times
@@ -268,6 +275,7 @@ def _phase_of(sums: _Sums, step: Pass, energies: Energies, engine: Engine) -> Ph
         link_s=link_s,
         overhead_s=overhead_s,
         flops=flops,
+        at_peak_s=at_peak_s,
         moved_bytes=sums.moved_bytes,
         sent_bytes=sums.sent_bytes,
         compute_j=compute_j,

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from roofline.physics.kernel import FloatArray
 from specs.accelerator import COMPUTE_PRECISIONS
 
-ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "int8_block", "vector")
+ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "int8_block", "any8", "any4", "vector")
 """Rates that an operator can run at: the matrix precisions, 16-bit products that
-accumulate in 16 bits, 8-bit integer products of blocks that each carry a scale, and the
-ordinary vector units."""
+accumulate in 16 bits, 8-bit integer products of blocks that each carry a scale, whatever is
+fastest of 8 bits or more (of 4 or more), and the ordinary vector units."""
 
 ARITHMETIC_INDEX = {name: index for index, name in enumerate(ARITHMETIC)}
 

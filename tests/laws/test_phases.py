@@ -106,7 +106,7 @@ def test_a_pass_is_the_sum_of_its_operators(model, card, engine, tp, batch, leng
         step = prefill_pass(sequences, tokens, tokens, np.ones(5))
     whole = cost_of(setup, devices, step)
     parts = operator_costs(setup.decoder, step, devices.rates, setup.engine)
-    again = summed(parts, step, devices.energies, setup.engine)
+    again = summed(parts, step, devices.rates, devices.energies, setup.engine)
     for field in fields(whole):
         np.testing.assert_allclose(
             getattr(whole, field.name), getattr(again, field.name), rtol=1e-9, atol=1e-15,
