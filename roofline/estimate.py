@@ -9,7 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """Times that no engine can beat: all bytes over bandwidth, all FLOPs over dense peak."""
+    """Times that no engine can beat: all bytes over bandwidth, all FLOPs over dense peak.
+
+    Of a served request, `ttft_s` and `tpot_s` are those of a request that has the device
+    to itself, and `e2e_s` also holds its turn among all requests in flight, so it is no
+    sum of the others.
+    """
 
     ttft_s: float
     tpot_s: float

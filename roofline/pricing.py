@@ -307,7 +307,8 @@ def _power(
     decoding: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean power per device in prefill, in decode, and over the whole."""
-    cap = np.minimum(work.power_limit_w, devices.tdp_w)
+    # No limit takes a device below idle; the answer warns of one that asks for it.
+    cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
     prefill_j = prefill.compute_j + prefill.other_j
     share = np.minimum(decoding, setup.layout.pp) / setup.layout.pp
     step_j = (step.compute_j + step.other_j) * share

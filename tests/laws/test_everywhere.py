@@ -52,3 +52,15 @@ def test_more_requests_than_fit_wait_and_cost_no_throughput(engine):
     assert (table["running_batch"] <= many).all()
     assert table["running_batch"][-1] < 1000
     assert (np.diff(table["ttft_s"][4:]) > 0).all()
+
+
+def test_no_limit_takes_a_device_below_idle():
+    from roofline.devices import idle_w
+    from specs.catalogue import get_accelerator
+
+    limits = np.array([0.2, 1.0, 14.0, 20.0, 40.0, 72.0, 500.0])
+    table = predict_table({"model": "gpt2", "gpu": "l4", "power_limit_w": limits})
+    idle = idle_w(get_accelerator("l4"))
+    for name in ("power_prefill_w", "power_decode_w", "power_mean_w"):
+        assert (table[name] >= idle - 1e-9).all()
+        assert (np.diff(table[name]) >= -1e-9).all()
