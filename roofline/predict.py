@@ -244,9 +244,9 @@ def _basis(case: _Case, row: Mapping[str, Any]) -> Basis:
 def _check_command(case: _Case) -> str:
     """The engine's own benchmark with this scenario filled in."""
     engine, layout = case.setup.engine, case.setup.layout
-    if not case.setup.generates:
-        return ""
     template = engine.serving_check_command if case.serving else engine.check_command
+    if not case.setup.generates:
+        template = engine.embedding_check_command
     name = case.setup.model.name.removesuffix("/config.json")
     command = template.format(
         model=shlex.quote(name),

@@ -100,6 +100,8 @@ class Engine:
         Exponent of the power law that expert popularity follows; 0 is uniform.
     check_command : str
         Command of the engine's own benchmark, with ``{model}``, ``{input_len}``... .
+    serving_check_command, embedding_check_command : str
+        The same under load, and for models that generate nothing; empty if there is none.
     source : str
         Where the constants come from.
     """
@@ -142,6 +144,7 @@ class Engine:
     routing_skew: float
     check_command: str
     serving_check_command: str
+    embedding_check_command: str
     source: str
 
     def __post_init__(self) -> None:
