@@ -102,6 +102,13 @@ def predict(
     for name, value in (("batch", batch), ("concurrency", concurrency), *_given(locals())):
         if value is not None and not _is_count(value):
             raise InvalidInputError(f"{name} is {value!r}; give a whole number of at least 1.")
+    for name, value in (("input_len", input_len), ("output_len", output_len)):
+        if not _is_count(value):
+            raise InvalidInputError(f"{name} is {value!r}; give a whole number of at least 1.")
+    dtypes = {"weight_dtype": weight_dtype, "kv_dtype": kv_dtype, "act_dtype": act_dtype}
+    for name, value in dtypes.items():
+        if not isinstance(value, str):
+            raise InvalidInputError(f"{name} is {value!r}; give the name of a format.")
     if power_limit_w is not None and not power_limit_w > 0:
         raise InvalidInputError(f"power_limit_w is {power_limit_w!r}; give watts above 0.")
     device = as_accelerator(gpu)

@@ -99,6 +99,10 @@ def read_scenarios(columns: Mapping[str, Any]) -> Scenarios:
 
 def _canonical(columns: Mapping[str, Any]) -> dict[str, Any]:
     known = {**TEXT_COLUMNS, **COUNT_COLUMNS, **SIZE_COLUMNS, **OTHER_COLUMNS}
+    if not hasattr(columns, "keys"):
+        raise InvalidInputError(
+            f"scenarios are a {type(columns).__name__}; give a dict of columns or a DataFrame."
+        )
     given: dict[str, Any] = {}
     for name in columns:
         target = ALIASES.get(name, name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +70,7 @@ def as_engine(value: Any, accelerator: Accelerator) -> Engine:
 
 
 def _word(what: str, value: Any) -> str:
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(f"{what} is {value!r}; give its name.")
     return value.strip()

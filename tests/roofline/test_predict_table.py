@@ -145,3 +145,27 @@ def test_activations_alone_can_be_too_large():
     assert not estimate.memory.fits
     assert "does not fit as asked: needs" in estimate.warnings[0]
     assert 1 <= estimate.memory.max_batch < 600
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_len": None},
+        {"output_len": [1, 2]},
+        {"weight_dtype": 8},
+        {"power_limit_w": float("nan")},
+        {"batch": True},
+        {"input_len": 1.5},
+    ],
+)
+def test_wrong_types_are_told_in_one_line(wrong):
+    with pytest.raises(roofline.RooflineError) as error:
+        roofline.predict("gpt2", "l4", **wrong)
+    assert next(iter(wrong)) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("table", [None, [{"model": "gpt2"}], 3])
+def test_what_is_no_table_is_refused(table):
+    with pytest.raises(roofline.RooflineError, match="DataFrame"):
+        roofline.predict_table(table)
