@@ -321,15 +321,10 @@ def _power(
     prompts = np.where(work.serving, 1.0, np.maximum(work.batch / setup.layout.dp, 1.0))
     per_replica = requests_per_s / setup.layout.dp
     busy_w = per_replica * (
-        prefill_w_above(prefill_w, idle) * prefill.time_s / prompts
-        + prefill_w_above(decode_w, idle) * step.time_s * steps / np.maximum(decoding, 1e-9)
+        (prefill_w - idle) * prefill.time_s / prompts
+        + (decode_w - idle) * step.time_s * steps / np.maximum(decoding, 1e-9)
     )
     return prefill_w, decode_w, np.minimum(idle + busy_w, cap)
-
-
-def prefill_w_above(power_w: FloatArray, idle_w: FloatArray) -> FloatArray:
-    """Power above idle."""
-    return power_w - idle_w
 
 
 def _bound(cost: PhaseCost) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from roofline.physics.attention import kv_heads_per_rank
+from roofline.physics.collectives import all_reduce_bytes
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.plan import (
     TOKENS,
@@ -234,7 +235,7 @@ class PlanBuilder:
         """Sum of a `width`-element vector per token over the tensor-parallel ranks."""
         n = self.layout.tp
         if n > 1:
-            sent = 2.0 * (n - 1) / n * width * self.formats.plain_bytes
+            sent = float(all_reduce_bytes(width * self.formats.plain_bytes, n))
             self.operators.append(
                 Operator(
                     name=name,

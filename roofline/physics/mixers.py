@@ -9,7 +9,7 @@ import numpy as np
 
 from roofline.physics.attention import mean_context_tokens, resident_context_tokens
 from roofline.physics.constants import EXP_PER_VECTOR_FLOP
-from roofline.physics.kernel import FloatArray
+from roofline.physics.kernel import FloatArray, spilled_bytes
 from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import ARITHMETIC_INDEX, AttentionOperator, RecurrentOperator
 from specs.engine import Engine
@@ -78,9 +78,9 @@ def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) 
         flops = flops + queries * whole * op.index_flops_per_pair
         moved = moved + sequences * whole * op.index_bytes_per_token
     if not engine.overlaps:
-        moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
+        moved = moved + spilled_bytes(queries * op.io_bytes_per_token, rates.cache_bytes)
         if not engine.fuses_attention:
-            moved = moved + np.maximum(pairs * op.score_bytes - rates.cache_bytes, 0.0)
+            moved = moved + spilled_bytes(pairs * op.score_bytes, rates.cache_bytes)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
     compute_s = flops / (peak * (engine.compute_frac if step.decode else engine.attention_frac))
     if not engine.overlaps:
@@ -133,6 +133,6 @@ def _recurrence(op: RecurrentOperator, step: Pass, rates: Rates, engine: Engine)
         flops, arithmetic = queries * op.matrix_flops_per_token, op.arithmetic
     moved = queries / step.new_tokens * (2.0 * op.state_bytes)
     if not engine.overlaps:
-        moved = moved + np.maximum(queries * op.io_bytes_per_token - rates.cache_bytes, 0.0)
+        moved = moved + spilled_bytes(queries * op.io_bytes_per_token, rates.cache_bytes)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[arithmetic]]
     return flops, moved, flops / (peak * engine.attention_frac)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from roofline.physics.attention import kv_heads_per_rank
 from roofline.physics.builder import PlanBuilder
+from roofline.physics.collectives import all_gather_bytes, all_to_all_bytes
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.plan import (
     CROSS,
@@ -216,7 +217,7 @@ def _moe(build: PlanBuilder, ffn: MoE, *, count: float, label: str) -> None:
 
 def _all_to_all(build: PlanBuilder, name: str, width: float, *, count: float) -> None:
     n = build.layout.ep
-    sent = width / build.layout.tp * (n - 1) / n * build.formats.plain_bytes
+    sent = float(all_to_all_bytes(width / build.layout.tp * build.formats.plain_bytes, n))
     build.operators.append(
         Operator(name=name, kind="all_to_all", count=count, sent_bytes=sent, ranks=n)
     )
@@ -261,7 +262,7 @@ def _head(build: PlanBuilder) -> None:
                 kind="all_gather",
                 count=1.0,
                 driver=SEQUENCES,
-                sent_bytes=vocab * b * (tp - 1) / tp,
+                sent_bytes=float(all_gather_bytes(vocab * b, tp)),
                 ranks=tp,
             )
         )

@@ -37,8 +37,6 @@ TOKENS, SEQUENCES, ROUTED, CROSS = range(4)
 """What an operator's work grows with: tokens of the step, sequences of the step,
 (token, expert) pairs that land on this rank, encoder tokens newly seen."""
 
-DRIVER_NAMES = ("tokens", "sequences", "routed", "cross")
-
 KINDS = (
     "gemm",
     "moe_gemm",
@@ -55,7 +53,6 @@ KINDS = (
     "all_to_all",
     "send",
 )
-KIND_INDEX = {name: index for index, name in enumerate(KINDS)}
 MATRIX = ("gemm", "moe_gemm")
 COLLECTIVES = ("all_reduce", "all_gather", "all_to_all", "send")
 
