@@ -19,6 +19,7 @@ a bug and keeps its traceback.
     |   |-- GatedModelError             exists, needs an accepted licence or token
     |   |-- AuthenticationError         the token is wrong or expired
     |   `-- PageStructureError          the page is not built as expected
+    |-- StoreError                records that cannot be written, read or exchanged
     `-- SpecDataError             a shipped data file contradicts itself
 """
 
@@ -69,6 +70,10 @@ class AuthenticationError(FetchError):
 
 class PageStructureError(FetchError):
     """A page came back, and it is not built as expected."""
+
+
+class StoreError(RooflineError):
+    """Records that cannot be written, read or exchanged."""
 
 
 class SpecDataError(RooflineError):
