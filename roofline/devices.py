@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from roofline.physics.kernel import FloatArray
 from roofline.physics.passes import LinkRates, Rates
 from roofline.physics.phases import Energies
 from roofline.physics.plan import ARITHMETIC
+from roofline.physics.shares import Shares
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
 
@@ -263,7 +264,8 @@ class DeviceColumns:
             table = np.array([_link_of(device, size) for device in self.accelerators]).T
             mine = np.broadcast_to(sizes == size, index.shape)
             rows[:, mine] = table[:, index[mine]]
-        return LinkRates(bytes_per_s=rows[0], floor_s=rows[1], reduce_frac=rows[2])
+        ranks = np.broadcast_to(np.asarray(sizes, float), index.shape)
+        return LinkRates(ranks=ranks, bytes_per_s=rows[0], floor_s=rows[1], reduce_frac=rows[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,3 +277,7 @@ class CaseDevices:
     mem_bytes: FloatArray
     tdp_w: FloatArray
     idle_w: FloatArray
+
+    def at(self, shares: Shares | None) -> CaseDevices:
+        """Return the devices with what kernels reach of them."""
+        return self if shares is None else replace(self, rates=replace(self.rates, shares=shares))

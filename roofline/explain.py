@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from roofline.correction import CaseShares, Correction
 from roofline.devices import CaseDevices, DeviceColumns
 from roofline.estimate import Estimate
 from roofline.phase_costs import Setup, Stretch, Work, limited
@@ -103,12 +104,18 @@ def _plain(phase: PhaseShares) -> dict[str, Any]:
     return {**asdict(phase), "operators": [asdict(row) for row in phase.operators]}
 
 
-def explain(model: str | Model, gpu: str | Accelerator, **asked: Any) -> Explanation:
+def explain(
+    model: str | Model,
+    gpu: str | Accelerator,
+    *,
+    correction: Correction | None = None,
+    **asked: Any,
+) -> Explanation:
     """Take the prediction of one scenario apart.
 
     Parameters
     ----------
-    model, gpu, **asked
+    model, gpu, correction, **asked
         As for `roofline.predict`.
 
     Raises
@@ -118,7 +125,7 @@ def explain(model: str | Model, gpu: str | Accelerator, **asked: Any) -> Explana
     """
     chosen, device = as_model(model), as_accelerator(gpu)
     engine = as_engine(asked.pop("engine", ""), device)
-    estimate = predict(chosen, device, engine=engine, **asked)
+    estimate = predict(chosen, device, engine=engine, correction=correction, **asked)
     layout = Layout(tp=estimate.tp, pp=estimate.pp, ep=estimate.ep, dp=estimate.dp)
     names = FormatNames(
         weight=asked.get("weight_dtype", ""),
@@ -127,7 +134,9 @@ def explain(model: str | Model, gpu: str | Accelerator, **asked: Any) -> Explana
     )
     setup = setup_of(chosen, layout, names, engine)
     work = _work_of(estimate, asked.get("cached_len", 0))
-    devices = DeviceColumns.of([device]).take(np.zeros(1, dtype=np.intp), setup.ranks)
+    index = np.zeros(1, dtype=np.intp)
+    devices = DeviceColumns.of([device]).take(index, setup.ranks)
+    devices = devices.at(CaseShares(correction, [device]).of(engine, index))
     return Explanation(
         estimate=estimate,
         prefill=_prefill(setup, work, devices, estimate),

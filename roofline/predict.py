@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from roofline.caveats import caveats_of
+from roofline.correction import Correction
 from roofline.devices import runs_as
 from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
 from roofline.phase_costs import Setup
@@ -66,6 +67,7 @@ def predict(
     output_len: int = 128,
     cached_len: int = 0,
     power_limit_w: float | None = None,
+    correction: Correction | None = None,
 ) -> Estimate:
     """Predict time, memory, power and energy of one scenario.
 
@@ -86,6 +88,8 @@ def predict(
         Tokens per request; `cached_len` of the input are a prefix cached already.
     power_limit_w : float, optional
         Power limit per GPU below its default.
+    correction : Correction, optional
+        What was learned from measurements; None prices by the engine's profile alone.
 
     Raises
     ------
@@ -128,7 +132,7 @@ def predict(
         "power_limit_w": math.inf if power_limit_w is None else power_limit_w,
         **{name: value for name, value in _given(locals()) if value is not None},
     }
-    table = predict_table(columns)
+    table = predict_table(columns, correction=correction)
     setup, names = resolve(read_scenarios(columns), 0, chosen, device)
     case = _Case(
         setup=setup,
@@ -141,7 +145,8 @@ def predict(
         cached_len=int(cached_len),
         power_limit_w=device.tdp_w if power_limit_w is None else float(power_limit_w),
     )
-    return _estimate(case, {name: values[0].item() for name, values in table.items()})
+    basis = "none" if correction is None else correction.basis(device, setup.engine)
+    return _estimate(case, {name: values[0].item() for name, values in table.items()}, basis)
 
 
 def _given(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -159,7 +164,7 @@ def _whole(value: float) -> int:
     return int(min(value, 2.0**53))
 
 
-def _estimate(case: _Case, row: Mapping[str, Any]) -> Estimate:
+def _estimate(case: _Case, row: Mapping[str, Any], correction: str) -> Estimate:
     setup, layout, formats = case.setup, case.setup.layout, case.setup.formats
     per_output = row["energy_per_output_token_j"]
     return Estimate(
@@ -197,7 +202,7 @@ def _estimate(case: _Case, row: Mapping[str, Any]) -> Estimate:
         bound=Bound(
             prefill=BOUNDS[int(row["bound_prefill"])], decode=BOUNDS[int(row["bound_decode"])]
         ),
-        basis=_basis(case, row),
+        basis=_basis(case, row, correction),
         warnings=caveats_of(
             setup,
             case.device,
@@ -234,7 +239,7 @@ def _memory(row: Mapping[str, Any]) -> Memory:
     )
 
 
-def _basis(case: _Case, row: Mapping[str, Any]) -> Basis:
+def _basis(case: _Case, row: Mapping[str, Any], correction: str) -> Basis:
     return Basis(
         peak_flops_per_s=row["peak_flops_per_s"],
         arithmetic=runs_as(case.device, ARITHMETIC[int(row["arithmetic"])]),
@@ -244,7 +249,7 @@ def _basis(case: _Case, row: Mapping[str, Any]) -> Basis:
         model_source=case.setup.model.source,
         params=float(case.setup.model.params),
         active_params=float(case.setup.model.active_params),
-        correction="none",
+        correction=correction,
     )
 
 

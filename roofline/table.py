@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.correction import CaseShares, Correction
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup, Work
 from roofline.pricing import PRICED, price
@@ -48,7 +49,12 @@ _CHECKED = ("engine", "weight_dtype", "act_dtype", "gpu")
 Rows = NDArray[np.intp]
 
 
-def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dict[str, Any]:
+def predict_table(
+    scenarios: Mapping[str, Any],
+    *,
+    errors: str = "raise",
+    correction: Correction | None = None,
+) -> dict[str, Any]:
     """Price many scenarios in one call.
 
     Parameters
@@ -59,6 +65,8 @@ def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dic
     errors : {"raise", "column"}
         Raise the first thing that is wrong, or leave that row empty (NaN) and say why
         in the column ``error``.
+    correction : Correction, optional
+        What was learned from measurements; None prices by the engines' profiles alone.
 
     Returns
     -------
@@ -85,7 +93,7 @@ def predict_table(scenarios: Mapping[str, Any], *, errors: str = "raise") -> dic
             device, model = devices[device_index[rows[0]]], models[model_index[rows[0]]]
             _find_setup(table, rows, model, device, stacks, outcome)
     _check_formats(table, devices, stacks, outcome)
-    _price(table, devices, device_index, stacks, outcome)
+    _price(table, devices, device_index, stacks, outcome, correction)
     return outcome.columns(errors == "column")
 
 
@@ -273,18 +281,21 @@ def _price(
     device_index: Rows,
     stacks: _Stacks,
     outcome: _Outcome,
+    correction: Correction | None,
 ) -> None:
     """Price all rows that have a setup."""
     outcome.prepare()
     known = [device for device in devices if device is not None]
-    columns = DeviceColumns.of(known)
+    columns, shares = DeviceColumns.of(known), CaseShares(correction, known)
     local = np.cumsum([device is not None for device in devices]) - 1
     tasks = list(_tasks(stacks))
 
     def run(task: _Task) -> None:
         setup = task.stack.take(task.places)
         try:
-            case = columns.take(local[device_index[task.rows]], setup.ranks, setup.tensor_ranks)
+            index = local[device_index[task.rows]]
+            case = columns.take(index, setup.ranks, setup.tensor_ranks)
+            case = case.at(shares.of(setup.engine, index))
             outcome.put(task.rows, price(setup, _work(table, task.rows), case))
         except RooflineError as error:
             outcome.fail(task.rows, error)

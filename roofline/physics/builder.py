@@ -64,6 +64,27 @@ class PlanBuilder:
             return "fp16_acc16"
         return result
 
+    def scheme(self, storage: Precision, arithmetic: str) -> str:
+        """Class of kernels (``plan.SCHEMES``) of products with a weight stored so."""
+        narrow = storage.bits < 6.0
+        if storage.plain:
+            return "plain"
+        if arithmetic == "fp8":
+            if narrow:
+                return "fp4_fp8"
+            return "fp8_block" if storage.block > 1 else "fp8"
+        if arithmetic in ("fp4", "int8"):
+            return arithmetic
+        if arithmetic in ("bf16", "fp16", "fp16_acc16"):
+            if narrow:
+                return "fp4_only" if storage.compute == "fp4" else "int4_only"
+            return "int8_only"
+        return "other"
+
+    def attention_variant(self, *, latent: bool) -> float:
+        """Index of the kind of attention (``plan.ATTENTION_VARIANTS``)."""
+        return 2.0 * latent + float(self.formats.kv_bytes < 2.0)
+
     def attention_arithmetic(self) -> str:
         """Rate of scores and weighted sums: plain, or the cache's own if kernels may."""
         plain = get_precision(self.formats.plain)
@@ -113,7 +134,8 @@ class PlanBuilder:
             )
             arithmetic = self.arithmetic(storage[0])
             name = members[0].name if len(members) == 1 else members[0].fuse + "_proj"
-            self._quantise_input(name, arithmetic, k, count, driver)
+            scheme = self.scheme(storage[0], arithmetic)
+            self._quantise_input(name, arithmetic, scheme, k, count, driver)
             packed = sum(
                 shape[0] * shape[1]
                 for shape, kept in zip(shapes, storage, strict=True)
@@ -132,6 +154,7 @@ class PlanBuilder:
                     columns=n,
                     experts=experts,
                     arithmetic=arithmetic,
+                    scheme=scheme,
                     launches=1.0 if experts or self.fuses(members) else float(len(members)),
                 )
             )
@@ -156,7 +179,7 @@ class PlanBuilder:
         yield from groups.values()
 
     def _quantise_input(
-        self, name: str, arithmetic: str, k: float, count: float, driver: int
+        self, name: str, arithmetic: str, scheme: str, k: float, count: float, driver: int
     ) -> None:
         """The pass that casts a product's input to fewer bits, where a kernel does it."""
         narrow = {"fp8": 1.0, "int8": 1.0, "fp6": 0.75, "fp4": 0.5, "int4": 0.5}
@@ -164,7 +187,12 @@ class PlanBuilder:
             return
         moved = k * (self.formats.plain_bytes + narrow[arithmetic])
         self.elementwise(
-            f"{name}.quantise_input", moved, count=count, driver=driver, kind="quantise"
+            f"{name}.quantise_input",
+            moved,
+            count=count,
+            driver=driver,
+            kind="quantise",
+            scheme=scheme,
         )
 
     def _dequantise(
@@ -203,6 +231,7 @@ class PlanBuilder:
         launches: float = 1.0,
         always_spills: bool = False,
         weight_bytes: float = 0.0,
+        scheme: str = "plain",
     ) -> None:
         """An operator that only moves activations."""
         if self.engine.overlaps and not always_spills:
@@ -218,6 +247,7 @@ class PlanBuilder:
                 weight_bytes=weight_bytes,
                 launches=launches,
                 always_spills=always_spills,
+                scheme=scheme,
             )
         )
 

@@ -12,6 +12,7 @@ from roofline.physics.constants import EXP_PER_VECTOR_FLOP
 from roofline.physics.kernel import FloatArray, spilled_bytes
 from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import ARITHMETIC_INDEX, AttentionOperator, RecurrentOperator
+from roofline.physics.shares import DIAGONAL_KEYS, Shares, blended, by_class
 from specs.engine import Engine
 
 
@@ -30,16 +31,48 @@ def mixer_costs(
     op: AttentionOperator | RecurrentOperator, step: Pass, rates: Rates, engine: Engine
 ) -> MixerCosts:
     """Price one layer of a token mixer."""
-    if isinstance(op, AttentionOperator):
-        flops, moved, compute_s = _attention(op, step, rates, engine)
-    else:
+    if isinstance(op, RecurrentOperator):
         flops, moved, compute_s = _recurrence(op, step, rates, engine)
+    else:
+        work = _attention(op, step, rates, engine)
+        shares = rates.shares_under(engine)
+        if shares is not None:
+            return _attention_costs(op, step, rates, work, shares)
+        frac = engine.compute_frac if step.decode else engine.attention_frac
+        flops, moved = work.flops, work.moved_bytes
+        compute_s = work.at_peak_s / frac + work.special_s
     return MixerCosts(
         flops=flops,
         moved_bytes=moved,
         compute_s=compute_s,
         memory_s=moved / (rates.mem_bytes_per_s * engine.memory_frac),
         floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s, 0.0),
+    )
+
+
+def _attention_costs(
+    op: AttentionOperator, step: Pass, rates: Rates, work: _Attention, shares: Shares
+) -> MixerCosts:
+    """Softmax attention at learned shares of its kind.
+
+    Queries multiply whole tiles of keys, so some beyond the diagonal; where sequences are
+    short, their number times the KV heads sets the pace instead of bytes.
+    """
+    found = by_class(shares.decode if step.decode else shares.prefill, op.variant)
+    compute, memory, loss, special, diagonal, item_s, floor_s = found
+    compute_s = work.at_peak_s / compute + special * work.special_s
+    if op.causal and not step.decode:
+        compute_s = compute_s * (1.0 + diagonal * (DIAGONAL_KEYS / np.maximum(work.context, 1.0)))
+    memory_s = work.moved_bytes / (rates.mem_bytes_per_s * memory)
+    compute_s, memory_s = blended(compute_s, memory_s, loss)
+    items_s = step.sequences * op.kv_heads * (item_s / rates.unit_count)
+    idle_s = np.maximum(items_s - np.maximum(compute_s, memory_s), 0.0)
+    return MixerCosts(
+        flops=work.flops,
+        moved_bytes=work.moved_bytes,
+        compute_s=compute_s,
+        memory_s=memory_s,
+        floor_s=np.where(step.tokens > 0.0, floor_s + idle_s, 0.0),
     )
 
 
@@ -59,7 +92,18 @@ def context_swing_frac(op: AttentionOperator | RecurrentOperator, step: Pass) ->
 _Work = tuple[FloatArray, FloatArray, FloatArray]
 
 
-def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Work:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attention:
+    """What attention does: keys per query, and its matrix and special functions at peak."""
+
+    flops: FloatArray
+    moved_bytes: FloatArray
+    context: FloatArray
+    at_peak_s: FloatArray
+    special_s: FloatArray | float
+
+
+def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) -> _Attention:
     """FLOPs, bytes, seconds of softmax attention: pairs of queries and keys, the cache once.
 
     Where operators do not overlap, the exponentials of the scores take time of their own
@@ -82,11 +126,13 @@ def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) 
         if not engine.fuses_attention:
             moved = moved + spilled_bytes(pairs * op.score_bytes, rates.cache_bytes)
     peak = rates.peak_flops_per_s[ARITHMETIC_INDEX[op.arithmetic]]
-    compute_s = flops / (peak * (engine.compute_frac if step.decode else engine.attention_frac))
+    special_s: FloatArray | float = 0.0
     if not engine.overlaps:
         vector = rates.peak_flops_per_s[ARITHMETIC_INDEX["vector"]]
-        compute_s = compute_s + pairs * op.num_heads / (vector * EXP_PER_VECTOR_FLOP)
-    return flops, moved, compute_s
+        special_s = pairs * op.num_heads / (vector * EXP_PER_VECTOR_FLOP)
+    return _Attention(
+        flops=flops, moved_bytes=moved, context=context, at_peak_s=flops / peak, special_s=special_s
+    )
 
 
 def _contexts(op: AttentionOperator, step: Pass) -> _Work:

@@ -96,6 +96,7 @@ def _attention(build: PlanBuilder, mixer: Attention, count: float, label: str) -
             score_bytes=0.0 if build.engine.fuses_attention else 4.0 * b * heads,
             index_flops_per_pair=2.0 * sparse.num_heads * sparse.head_dim if sparse else 0.0,
             index_bytes_per_token=float(sparse.head_dim) * kv_b if sparse else 0.0,
+            variant=build.attention_variant(latent=False),
         )
     )
 
@@ -131,6 +132,7 @@ def _latent(build: PlanBuilder, mixer: LatentAttention, count: float, label: str
             index_flops_per_pair=2.0 * sparse.num_heads * sparse.head_dim if sparse else 0.0,
             index_bytes_per_token=float(sparse.head_dim) if sparse else 0.0,
             compression=mixer.compression,
+            variant=build.attention_variant(latent=True),
         )
     )
 

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roofline.physics.kernel import FloatArray
+from roofline.physics.shares import Shares
+from specs.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRates:
     """What a group of ranks communicates over; arrays of shape ``(n,)``.
 
-    `floor_s` is the time of an empty collective, `reduce_frac` the bytes of an
-    all-reduce as a share of the ring's where the switch adds.
+    `ranks` is their number, `floor_s` the time of an empty collective, `reduce_frac` the
+    bytes of an all-reduce as a share of the ring's where the switch adds.
     """
 
+    ranks: FloatArray
     bytes_per_s: FloatArray
     floor_s: FloatArray
     reduce_frac: FloatArray
@@ -34,6 +37,8 @@ class Rates:
     mem_bytes_per_s, cache_bytes, unit_count : ndarray
     links : mapping of int to LinkRates
         By number of ranks.
+    shares : Shares or None
+        What kernels reach of it, by class of operator; None: what the engine's profile says.
     """
 
     peak_flops_per_s: FloatArray
@@ -41,6 +46,11 @@ class Rates:
     cache_bytes: FloatArray
     unit_count: FloatArray
     links: Mapping[int, LinkRates]
+    shares: Shares | None = None
+
+    def shares_under(self, engine: Engine) -> Shares | None:
+        """Shares that apply under an engine: none on the ideal machine."""
+        return None if engine.overlaps else self.shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,13 +34,17 @@ from roofline.physics.plan import (
     Plan,
     RecurrentOperator,
 )
+from roofline.physics.shares import blended
 from roofline.physics.step import (
     Load,
     OperatorCosts,
     compute_time_s,
-    link_rate_s,
+    floors_s,
+    link_times_s,
     load_of,
+    memory_time_s,
     moved_bytes,
+    overlap_of,
 )
 from specs.engine import Engine
 
@@ -146,20 +150,31 @@ def _add_bundle(
     load = load_of(plan, bundle, step, engine)
     totals = bundle.totals
     sums.launches = sums.launches + totals[LAUNCHES]
-    if not engine.overlaps:
-        sums.floor_s += totals[LAUNCHES] * engine.kernel_floor_s * load.present
     if bundle.works:
         sums.add_flops(bundle.arithmetic, totals[FLOPS] * load.units)
     if bundle.kind in COLLECTIVES:
-        each_s, empty_s = link_rate_s(bundle, load, rates, engine)
-        sent = totals[SENT_BYTES] * load.units
-        sums.sent_bytes += sent
-        sums.link_s += sent * each_s
+        sent = bundle.sent_bytes * load.units
+        link_s, empty_s = link_times_s(sent, bundle, load, rates, engine)
+        sums.sent_bytes += totals[SENT_BYTES] * load.units
+        sums.link_s += weighted(bundle.count, link_s)
         sums.floor_s += totals[COUNT] * empty_s
-    elif engine.overlaps or (bundle.always_spills and not bundle.works):
+        return
+    if not engine.overlaps:
+        sums.floor_s += _all_floors_s(plan, bundle, rates, engine) * load.present
+    if engine.overlaps or (bundle.always_spills and not bundle.works):
         _add_linear(sums, bundle, load, rates, engine)
     else:
         _add_in_turn(sums, bundle, load, rates, engine)
+
+
+def _all_floors_s(plan: Plan, bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray:
+    """Floors of all kernels of a bundle."""
+    each_s = floors_s(plan, bundle, rates, engine)
+    if isinstance(each_s, float):
+        floor_s: FloatArray = bundle.totals[LAUNCHES] * each_s
+        return floor_s
+    launches, each_s = np.broadcast_arrays(bundle.launches, each_s)
+    return weighted(launches, each_s)
 
 
 def _add_linear(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
@@ -170,7 +185,7 @@ def _add_linear(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: E
     if bundle.weighs:
         moved += bundle.totals[WEIGHT_BYTES] * (load.present * load.awake)
     sums.moved_bytes += moved
-    sums.memory_s += moved / (rates.mem_bytes_per_s * engine.memory_frac)
+    sums.memory_s += memory_time_s(bundle, load, rates, engine, moved[None])[0]
     if bundle.works:
         sums.compute_s += weighted(bundle.count, compute_time_s(bundle, load, rates, engine))
 
@@ -180,16 +195,18 @@ def _add_in_turn(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: 
     moved = moved_bytes(bundle, load, rates, engine)
     total = weighted(bundle.count, moved)
     sums.moved_bytes += total
-    memory_rate = rates.mem_bytes_per_s * engine.memory_frac
+    memory_s = memory_time_s(bundle, load, rates, engine, moved)
     if not bundle.works:
-        sums.memory_s += total / memory_rate
+        sums.memory_s += weighted(bundle.count, memory_s)
         return
     compute_s = compute_time_s(bundle, load, rates, engine)
-    moved /= memory_rate
-    slower = moved > compute_s
-    moved *= slower
+    loss = overlap_of(bundle, rates, engine)
+    if loss is not None:
+        compute_s, memory_s = blended(compute_s, memory_s, loss)
+    slower = memory_s > compute_s
+    memory_s *= slower
     compute_s *= ~slower
-    sums.memory_s += weighted(bundle.count, moved)
+    sums.memory_s += weighted(bundle.count, memory_s)
     sums.compute_s += weighted(bundle.count, compute_s)
 
 

@@ -33,6 +33,27 @@ Amount = float | FloatArray
 Whole = int | NDArray[np.int64]
 """A whole number, or one per case."""
 
+SCHEMES = (
+    "plain",
+    "fp8",
+    "fp8_block",
+    "int8",
+    "fp4",
+    "int8_only",
+    "int4_only",
+    "fp4_only",
+    "fp4_fp8",
+    "other",
+)
+"""How the weights of a product are stored and multiplied, as far as its kernels differ: in 16
+bits or more; both operands in 8 bits, scaled per channel or per block; in integers; in 4
+bits; weights alone in 8 or 4 bits, integers or floats; 4-bit weights by 8-bit inputs."""
+
+SCHEME_INDEX = {name: index for index, name in enumerate(SCHEMES)}
+
+ATTENTION_VARIANTS = ("heads", "heads_narrow_kv", "latent", "latent_narrow_kv")
+"""Kinds of attention kernels: a cache per KV head or one latent, in 16 bits or fewer."""
+
 TOKENS, SEQUENCES, ROUTED, CROSS = range(4)
 """What an operator's work grows with: tokens of the step, sequences of the step,
 (token, expert) pairs that land on this rank, encoder tokens newly seen."""
@@ -83,6 +104,8 @@ class Operator:
         The operator runs where there are more units than this.
     ranks : int
         Members of the collective.
+    scheme : str
+        Of `SCHEMES`: of a product, or of the product whose input is quantised.
     """
 
     name: str
@@ -100,6 +123,7 @@ class Operator:
     always_spills: bool = False
     above: float = 0.0
     ranks: int = 1
+    scheme: str = "plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +134,7 @@ class AttentionOperator:
     ``decode_head_dim`` and ``decode_v_head_dim``, which differ for latent attention
     (absorbed into the latent width). ``kv_bytes_per_token`` are read per key seen. With
     `compression` above 1 the whole past is seen too, at one key per so many tokens, of
-    which a sparse index picks `topk`.
+    which a sparse index picks `topk`. `variant` indexes `ATTENTION_VARIANTS`.
     """
 
     name: str
@@ -132,6 +156,7 @@ class AttentionOperator:
     index_flops_per_pair: Amount = 0.0
     index_bytes_per_token: Amount = 0.0
     compression: int = 1
+    variant: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +195,9 @@ class Bundle:
         Whether there are any FLOPs, any weights.
     members, row_of : tuple of int
         Positions in ``Plan.operators``, and the row of each.
-    table : ndarray, shape (6, rows, 1) or (6, rows, n)
+    table : ndarray, shape (8, rows, 1) or (8, rows, n)
         Columns, as `COLUMNS` names them: each equal for the members of a row, but for
-        ``count``, their sum.
+        ``count`` and ``launches``, their sums.
     totals : ndarray, shape (6, 1) or (6, n)
         Sums over rows and layers, as `TOTALS` names them.
     """
@@ -226,6 +251,16 @@ class Bundle:
         return self._column(5)
 
     @property
+    def scheme(self) -> FloatArray:
+        """Index into `SCHEMES`."""
+        return self._column(6)
+
+    @property
+    def launches(self) -> FloatArray:
+        """Kernels of a row in all layers that have it."""
+        return self._column(7)
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Equal for bundles whose rows can stand side by side."""
         return (
@@ -239,7 +274,16 @@ class Bundle:
         )
 
 
-COLUMNS = ("count", "flops", "weight_bytes", "act_bytes", "sent_bytes", "columns")
+COLUMNS = (
+    "count",
+    "flops",
+    "weight_bytes",
+    "act_bytes",
+    "sent_bytes",
+    "columns",
+    "scheme",
+    "launches",
+)
 """Columns of a bundle."""
 
 TOTALS = ("count", "launches", "flops", "weight_bytes", "act_bytes", "sent_bytes")
@@ -330,15 +374,18 @@ def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) ->
     """Merge operators that cost the same into one row."""
     rows: dict[tuple[float, ...], int] = {}
     counts: list[float] = []
+    launches: list[float] = []
     row_of = []
     for op in operators:
-        each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns)
+        scheme = SCHEME_INDEX[op.scheme]
+        each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns, scheme)
         row = rows.setdefault(each, len(rows))
         if row == len(counts):
             counts.append(0.0)
+            launches.append(0.0)
         counts[row] += op.count
+        launches[row] += op.launches * op.count
         row_of.append(row)
-    launches = sum(op.launches * op.count for op in operators)
     sums = [sum(map(mul, counts, column)) for column in zip(*rows, strict=True)]
     first = operators[0]
     return Bundle(
@@ -353,8 +400,8 @@ def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) ->
         ranks=first.ranks,
         members=tuple(members),
         row_of=tuple(row_of),
-        table=np.array([counts, *zip(*rows, strict=True)], dtype=float)[:, :, None],
-        totals=np.array([sum(counts), launches, *sums[:4]], dtype=float)[:, None],
+        table=np.array([counts, *zip(*rows, strict=True), launches], dtype=float)[:, :, None],
+        totals=np.array([sum(counts), sum(launches), *sums[:4]], dtype=float)[:, None],
     )
 
 

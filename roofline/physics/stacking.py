@@ -44,6 +44,7 @@ _ATTENTION_AMOUNTS = (
     "score_bytes",
     "index_flops_per_pair",
     "index_bytes_per_token",
+    "variant",
 )
 _RECURRENT_AMOUNTS = (
     "count",
@@ -73,7 +74,7 @@ def _first(column: Sequence[T | None]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _BundleStack:
-    """Bundles of the same key; `table` has shape ``(6, rows, n_plans)``.
+    """Bundles of the same key; `table` has shape ``(8, rows, n_plans)``.
 
     Short bundles and absent ones are filled up with rows that cost and count nothing.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from roofline.physics.kernel import TILE_SHAPES, FloatArray
 from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
-from roofline.physics.passes import Pass, Rates
+from roofline.physics.passes import LinkRates, Pass, Rates
 from roofline.physics.plan import (
     ARITHMETIC_INDEX,
     COLLECTIVES,
@@ -27,6 +27,7 @@ from roofline.physics.plan import (
     Bundle,
     Plan,
 )
+from roofline.physics.shares import Shares, blended, by_class
 from specs.engine import Engine
 
 
@@ -131,40 +132,145 @@ def moved_bytes(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> Flo
 
 def compute_time_s(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
     """Seconds of one layer's arithmetic, shape ``(rows, n)``, tiles and waves included."""
-    matrix = bundle.kind in MATRIX
-    rate = rates.peak_flops_per_s[bundle.arithmetic] * (engine.compute_frac if matrix else 1.0)
+    if bundle.kind not in MATRIX:
+        at_peak_s: FloatArray = bundle.flops * (
+            load.units / rates.peak_flops_per_s[bundle.arithmetic]
+        )
+        return at_peak_s
+    shares = rates.shares_under(engine)
+    if shares is not None:
+        return _product_time_s(bundle, load, rates, shares)
+    rate = rates.peak_flops_per_s[bundle.arithmetic] * engine.compute_frac
     compute_s: FloatArray = bundle.flops * (load.units / rate)
-    if matrix and engine.tile_weight_frac:
-        compute_s *= _inflation(bundle, load, rates, engine)
+    if engine.tile_weight_frac:
+        inflation = _inflation(bundle, load, rates)
+        inflation *= engine.tile_weight_frac
+        inflation += 1.0 - engine.tile_weight_frac
+        compute_s *= inflation
     return compute_s
 
 
-def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
-    """Tile and wave inflation of GEMMs; each awake expert is a GEMM of its own.
+def _product_time_s(bundle: Bundle, load: Load, rates: Rates, shares: Shares) -> FloatArray:
+    """Seconds of products at the shares of their weight formats.
 
-    `kernel.tile_inflation` for groups of equal GEMMs launched together.
+    Each tile costs `fill` elements of K besides its own before its products start.
     """
-    groups = np.maximum(load.awake, 1e-9)
-    total = np.maximum(load.units, 1e-9)
+    compute, _, _, tile, fill, _, _ = product_shares(bundle, shares)
+    inflation = _inflation(bundle, load, rates)
+    inflation -= 1.0
+    inflation *= tile
+    inflation += 1.0
+    inflation *= 1.0 + fill * (2.0 * bundle.columns / np.maximum(bundle.flops, 1.0))
+    inflation *= bundle.flops
+    inflation *= load.units / rates.peak_flops_per_s[bundle.arithmetic]
+    inflation /= compute
+    return inflation
+
+
+def product_shares(bundle: Bundle, shares: Shares) -> FloatArray:
+    """Shares of the rows of a bundle of products, as ``shares.PRODUCT`` names them."""
+    return by_class(shares.moe if bundle.kind == "moe_gemm" else shares.gemm, bundle.scheme)
+
+
+def memory_time_s(
+    bundle: Bundle, load: Load, rates: Rates, engine: Engine, moved: FloatArray
+) -> FloatArray:
+    """Seconds in which a bundle's operators move their bytes, shape ``(rows, n)``.
+
+    With learned shares, what local operators keep in the last-level cache takes time too.
+    """
+    shares = rates.shares_under(engine)
+    if shares is None:
+        stated_s: FloatArray = moved / (rates.mem_bytes_per_s * engine.memory_frac)
+        return stated_s
+    if bundle.kind in MATRIX:
+        weights_s: FloatArray = moved / (rates.mem_bytes_per_s * product_shares(bundle, shares)[1])
+        return weights_s
+    memory, cached_frac, _ = by_class(shares.local, bundle.scheme)
+    if not bundle.always_spills:
+        cached = np.minimum(bundle.act_bytes * load.units, rates.cache_bytes)
+        moved = moved + cached_frac * cached
+    local_s: FloatArray = moved / (rates.mem_bytes_per_s * memory)
+    return local_s
+
+
+def overlap_of(bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray | None:
+    """How badly a product's traffic and arithmetic overlap; None where they do in full."""
+    shares = rates.shares_under(engine)
+    if shares is None or bundle.kind not in MATRIX:
+        return None
+    loss: FloatArray = product_shares(bundle, shares)[2]
+    return loss
+
+
+def floors_s(plan: Plan, bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray | float:
+    """Floor of one kernel of each row, ``(rows, n)`` or a number; not of collectives."""
+    shares = rates.shares_under(engine)
+    if shares is None:
+        return engine.kernel_floor_s
+    if bundle.kind not in MATRIX:
+        local: FloatArray = by_class(shares.local, bundle.scheme)[2]
+        return local
+    found = product_shares(bundle, shares)
+    floor_s: FloatArray = found[5]
+    if bundle.routed:
+        floor_s = floor_s + found[6] * (np.asarray(plan.num_experts, float) / plan.expert_ranks)
+    return floor_s
+
+
+def _inflation(bundle: Bundle, load: Load, rates: Rates) -> FloatArray:
+    """`inflation_of` a bundle; each awake expert is a GEMM of its own."""
+    return inflation_of(
+        load.units,
+        bundle.columns,
+        groups=load.awake,
+        unit_count=rates.unit_count,
+        uneven=bundle.routed,
+    )
+
+
+def inflation_of(
+    units: FloatArray,
+    columns: FloatArray,
+    *,
+    groups: FloatArray | float,
+    unit_count: FloatArray | float,
+    uneven: bool,
+) -> FloatArray:
+    """Tile and wave inflation of GEMMs: `kernel.tile_inflation` for groups of equal ones.
+
+    Parameters
+    ----------
+    units : ndarray, shape (n,)
+        Rows of all groups.
+    columns : ndarray, shape (rows, 1 or n)
+        Output widths.
+    groups : ndarray or float
+        GEMMs that are launched together.
+    unit_count : ndarray or float
+        Units that tiles are dealt to.
+    uneven : bool
+        Whether rows differ between groups (routed experts).
+    """
+    groups = np.maximum(groups, 1e-9)
+    total = np.maximum(units, 1e-9)
     rows = total / groups
     best: FloatArray | None = None
     widths = {tile for _, tile in TILE_SHAPES}
-    column_tiles = {width: np.ceil(bundle.columns * (1.0 / width)) for width in widths}
+    column_tiles = {width: np.ceil(columns * (1.0 / width)) for width in widths}
     for tile_rows, tile_columns in TILE_SHAPES:
-        row_tiles = _row_tiles(rows, tile_rows, bundle.routed) * groups
+        row_tiles = _row_tiles(rows, tile_rows, uneven) * groups
         waves = row_tiles * column_tiles[tile_columns]
-        waves /= rates.unit_count
+        waves /= unit_count
         whole = np.ceil(waves)
         # One wave or less: split-K fills the device, only the padding of tiles remains.
         np.copyto(waves, whole, where=whole > 1.0)
         waves *= float(tile_rows * tile_columns)
         best = waves if best is None else np.minimum(best, waves, out=best)
     assert best is not None  # TILE_SHAPES is not empty
-    best *= rates.unit_count / total
-    best /= bundle.columns
+    best *= unit_count / total
+    best /= columns
     np.maximum(best, 1.0, out=best)
-    best *= engine.tile_weight_frac
-    best += 1.0 - engine.tile_weight_frac
     return best
 
 
@@ -180,14 +286,44 @@ def _row_tiles(rows: FloatArray, tile_rows: int, routed: bool) -> FloatArray:
     return np.maximum(rows * (1.0 / tile_rows) + (0.5 - 0.5 / tile_rows), 1.0)
 
 
-def link_rate_s(
-    bundle: Bundle, load: Load, rates: Rates, engine: Engine
+def link_times_s(
+    sent: FloatArray, bundle: Bundle, load: Load, rates: Rates, engine: Engine
 ) -> tuple[FloatArray, FloatArray]:
-    """Seconds per byte sent, and seconds of an empty collective; shape ``(n,)``."""
-    link = rates.links[bundle.ranks]
-    share = link.reduce_frac if bundle.kind == "all_reduce" else 1.0
-    floor_s = np.zeros_like(load.units) if engine.overlaps else link.floor_s * load.present
-    return share / (link.bytes_per_s * engine.link_frac), floor_s
+    """Seconds on the link, shape as `sent`, and seconds of an empty collective, ``(n,)``.
+
+    `sent` are the bytes of one layer by a ring, shape ``(rows, n)``.
+    """
+    link, shares = rates.links[bundle.ranks], rates.shares_under(engine)
+    reduces = bundle.kind == "all_reduce"
+    if shares is not None and reduces:
+        return _reduce_times_s(sent, load, link, shares, engine)
+    share = link.reduce_frac if reduces else 1.0
+    if engine.overlaps:
+        floor_s = np.zeros_like(load.units)
+    else:
+        floor_s = (link.floor_s + _collective_kernel_s(engine, shares)) * load.present
+    return sent * (share / (link.bytes_per_s * engine.link_frac)), floor_s
+
+
+def _collective_kernel_s(engine: Engine, shares: Shares | None) -> FloatArray | float:
+    return engine.kernel_floor_s if shares is None else shares.local[2, 0]
+
+
+def _reduce_times_s(
+    sent: FloatArray, load: Load, link: LinkRates, shares: Shares, engine: Engine
+) -> tuple[FloatArray, FloatArray]:
+    """All-reduces at learned shares: a ring, or everything to all where that is quicker.
+
+    Of n ranks each sends n / 2 times the bytes of a ring then, but waits for none.
+    """
+    frac, oneshot, sync_s, floor_s, growth = shares.all_reduce
+    rate = link.bytes_per_s * frac
+    time_s = sent * (link.reduce_frac / rate) + sync_s * load.present
+    at_once_s = sent * (0.5 * link.ranks / rate)
+    time_s = np.where(oneshot > 0.0, np.minimum(time_s, at_once_s), time_s)
+    own = link.floor_s + _collective_kernel_s(engine, shares)
+    pairs_s = floor_s * (0.5 * link.ranks) ** growth
+    return time_s, np.where(np.isnan(floor_s), own, pairs_s) * load.present
 
 
 def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> OperatorCosts:
@@ -244,12 +380,19 @@ def _fill_bundle(
     moved = moved_bytes(bundle, load, rates, engine)
     arrays[0, members] = (bundle.flops * load.units)[rows]
     arrays[1, members] = moved[rows]
-    arrays[2, members] = (bundle.sent_bytes * load.units)[rows]
-    arrays[3, members] = compute_time_s(bundle, load, rates, engine)[rows]
-    arrays[4, members] = (moved / (rates.mem_bytes_per_s * engine.memory_frac))[rows]
-    floor_s = plan.launches[members, None] * engine.kernel_floor_s * load.present
+    sent = bundle.sent_bytes * load.units
+    arrays[2, members] = sent[rows]
     if bundle.kind in COLLECTIVES:
-        each_s, empty_s = link_rate_s(bundle, load, rates, engine)
-        arrays[5, members] = arrays[2, members] * each_s
-        floor_s = floor_s + empty_s
-    arrays[6, members] = floor_s
+        link_s, floor_s = link_times_s(sent, bundle, load, rates, engine)
+        arrays[4, members] = memory_time_s(bundle, load, rates, engine, moved)[rows]
+        arrays[5, members] = link_s[rows]
+        arrays[6, members] = plan.launches[members, None] * floor_s
+        return
+    compute_s = compute_time_s(bundle, load, rates, engine)
+    memory_s = memory_time_s(bundle, load, rates, engine, moved)
+    loss = overlap_of(bundle, rates, engine)
+    if loss is not None:
+        compute_s, memory_s = blended(compute_s, memory_s, loss)
+    arrays[3, members], arrays[4, members] = compute_s[rows], memory_s[rows]
+    each_s = np.broadcast_to(floors_s(plan, bundle, rates, engine), compute_s.shape)
+    arrays[6, members] = plan.launches[members, None] * each_s[rows] * load.present

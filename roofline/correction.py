@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a prediction asks of a learned correction, and nothing of how it was learned.
+
+``predict(..., correction=)`` takes anything that meets `Correction`; the shipped one is
+made from fitted constants in `calibration`, which this package never imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.physics.shares import Shares, engine_shares, stacked
+from specs.accelerator import Accelerator
+from specs.engine import Engine
+
+
+class Correction(Protocol):
+    """Something learned from measurements."""
+
+    def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
+        """Return what kernels of an engine reach on a device; None: as the engine's profile says.
+
+        Arrays have a last axis of one device. Shares of peaks, bandwidth and links are in
+        (0, 1]. Called once per device and engine of a table: keep what is made.
+        """
+        ...
+
+    def basis(self, accelerator: Accelerator, engine: Engine) -> str:
+        """Return in a few words what the correction stands on here, for people."""
+        ...
+
+
+class CaseShares:
+    """Shares of a few devices under each engine, ready to be dealt out to cases."""
+
+    def __init__(self, correction: Correction | None, accelerators: Sequence[Accelerator]) -> None:
+        self._correction, self._accelerators = correction, tuple(accelerators)
+        self._kept: dict[int, tuple[Engine, Shares | None]] = {}
+
+    def of(self, engine: Engine, index: NDArray[np.intp]) -> Shares | None:
+        """Shares of device ``index[i]`` for case i; None if nothing is corrected."""
+        if self._correction is None or engine.overlaps:
+            return None
+        kept = self._kept.get(id(engine))
+        if kept is None:
+            kept = self._kept[id(engine)] = engine, self._stack(engine, self._correction)
+        return None if kept[1] is None else kept[1].take(index)
+
+    def _stack(self, engine: Engine, correction: Correction) -> Shares | None:
+        found = [correction.shares(device, engine) for device in self._accelerators]
+        if all(shares is None for shares in found):
+            return None
+        stated = engine_shares(engine)
+        return stacked([stated if shares is None else shares for shares in found])
