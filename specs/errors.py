@@ -19,6 +19,7 @@ a bug and keeps its traceback.
     |   |-- GatedModelError             exists, needs an accepted licence or token
     |   |-- AuthenticationError         the token is wrong or expired
     |   `-- PageStructureError          the page is not built as expected
+    |-- LaunchError               a rented machine, or the server that rents it, does not do
     |-- StoreError                records that cannot be written, read or exchanged
     `-- SpecDataError             a shipped data file contradicts itself
 """
@@ -74,6 +75,10 @@ class PageStructureError(FetchError):
 
 class StoreError(RooflineError):
     """Records that cannot be written, read or exchanged."""
+
+
+class LaunchError(RooflineError):
+    """A run on rented hardware that cannot be planned, started or followed."""
 
 
 class SpecDataError(RooflineError):
