@@ -70,7 +70,8 @@ def gguf_mix(name: str, *, gqa: float = 8.0, num_experts: int = 0) -> Precision:
         name=canonical,
         bits=float(row["bits"]),
         compute=get_precision(base).compute if base else "int8",
-        block=get_precision(base).block if base else 256,
+        # A stated average already holds what rows of odd lengths were forced to.
+        block=get_precision(base).block if base else 1,
         family="gguf",
         source=row.get("source", "llama-quantize"),
         roles=tuple(roles.items()),

@@ -184,3 +184,10 @@ def test_stated_averages_agree_with_the_rules():
         bits = 8 * stored_bytes(model, name) / model.params
         assert gguf_mix(name).bits == pytest.approx(bits, rel=0.01)
     assert get_precision("q4_k_m").bits == 4.8944
+
+
+def test_a_stated_average_needs_no_fallback_for_odd_rows():
+    # 1,408 columns are no whole number of 256-blocks; the average of a finished file
+    # already holds the types that its quantiser fell back to.
+    assert gguf_fallback("q4_k_xl", 1408) == "q4_k_xl"
+    assert gguf_fallback("q4_k", 1408) == "q5_0"
