@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which measurements cannot be true, by physics and by their own arithmetic.
+
+Answers, per row: is a time shorter than the ideal machine needs, is a power outside idle
+to limit, is a figure a power of ten away from any machine (a unit slip), do the figures
+of one row contradict each other. A finding is a question to whoever measured; a row that
+cannot be checked says why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from roofline.predict import predict_table
+from specs.accelerator import Accelerator
+from specs.catalogue import get_accelerator
+from specs.engine import get_engine
+from specs.errors import RooflineError
+from specs.hub import get_model
+from specs.measurement import Measurement
+from specs.model import Model
+
+FLOOR_SLACK_FRAC = 0.03
+"""Clocks boost a little above the rated one, and sources round."""
+
+POWER_SLACK_FRAC = 0.10
+"""Board sensors are stated to 5%, and a limit is held on average, not at every moment."""
+
+SLIPS = {
+    1e3: "1000 times too long: milliseconds taken for seconds?",
+    1e6: "a million times too long: microseconds taken for seconds?",
+    1e-3: "1000 times too short: seconds taken for milliseconds?",
+}
+ENERGY_SLIPS = {
+    1e3: "1000 times too much: millijoules taken for joules?",
+    1 / 3.6e3: "3,600 times too little: watt hours taken for joules?",
+    1 / 3.6e6: "3.6 million times too little: kilowatt hours taken for joules?",
+}
+SLIP_FACTOR = 3.0
+"""How far from the round factor a slip may lie: predictions are off by less than this for
+nearly every known measurement, and honest machines are not off by hundreds."""
+
+SUM_SLACK_FRAC = 0.25
+"""How far TTFT and TPOT of a static batch may miss its end-to-end time: medians do not
+add up exactly, and some tools count the last step differently."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One figure of one row that cannot be, and the rule that says so."""
+
+    row: int
+    point_id: str
+    rule: str
+    column: str
+    value: float
+    limit: float
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """All findings, how many rows were held against a prediction, and why others were not."""
+
+    findings: tuple[Finding, ...]
+    rows: int
+    predicted: int
+    unchecked: Mapping[str, int] = field(default_factory=dict)
+
+
+def check(measurements: Sequence[Measurement]) -> Verdict:
+    """Hold every row against physics and against itself.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        `Finding.row` counts them from 1.
+
+    Notes
+    -----
+    Served and static rows are held against the floor of `roofline.predict.predict_table`
+    at their own sizes. A rate is held against it as the time that it implies.
+    """
+    names = _Names()
+    scenarios, reasons = {}, Counter[str]()
+    for index, row in enumerate(measurements):
+        scenario, reason = _scenario(row, names)
+        if reason:
+            reasons[reason] += 1
+        elif scenario:
+            scenarios[index] = scenario
+    priced, failed = _price(scenarios)
+    reasons.update(failed)
+    findings: list[Finding] = []
+    for index, row in enumerate(measurements):
+        say = _Say(row=index + 1, point_id=row.point_id, findings=findings)
+        if index in priced:
+            _check_times(row, priced[index], say)
+            _check_energy(row, priced[index], say)
+        device = names.device(row.gpu)
+        if row.kind == "kernel" and isinstance(device, Accelerator):
+            _check_product(row, device, say)
+        _check_power(row, device if isinstance(device, Accelerator) else None, say)
+        _check_sums(row, say)
+    return Verdict(
+        findings=tuple(findings),
+        rows=len(measurements),
+        predicted=len(priced),
+        unchecked=dict(reasons.most_common()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Say:
+    """Collects findings of one row."""
+
+    row: int
+    point_id: str
+    findings: list[Finding]
+
+    def __call__(self, rule: str, column: str, value: float, limit: float, says: str) -> None:
+        self.findings.append(
+            Finding(
+                row=self.row,
+                point_id=self.point_id,
+                rule=rule,
+                column=column,
+                value=value,
+                limit=limit,
+                says=says,
+            )
+        )
+
+
+class _Names:
+    """Devices and models by name, each looked up once; a str is the reason it is none."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, Accelerator | str] = {"": "accelerator not identified"}
+        self._models: dict[str, Model | str] = {"": "model not stated"}
+
+    def device(self, name: str) -> Accelerator | str:
+        if name not in self._devices:
+            try:
+                self._devices[name] = get_accelerator(name)
+            except RooflineError:
+                self._devices[name] = "accelerator not in the catalogue"
+        return self._devices[name]
+
+    def model(self, name: str) -> Model | str:
+        if name not in self._models:
+            try:
+                # A catalogue of thousands of rows must not wait for a network.
+                self._models[name] = get_model(name, offline=True)
+            except RooflineError:
+                self._models[name] = "model neither shipped nor on disk"
+        return self._models[name]
+
+
+def _scenario(row: Measurement, names: _Names) -> tuple[dict[str, Any], str]:
+    """What the row asks of the predictor, or why it cannot be asked."""
+    if row.quality == "failed":
+        return {}, "point failed: no figures"
+    if row.kind != "llm":
+        return {}, "" if row.kind == "kernel" else f"no floor for {row.kind} rows"
+    if row.mode == "disagg":
+        return {}, "disaggregated prefill and decode"
+    device, model = names.device(row.gpu), names.model(row.model)
+    for found in (device, model):
+        if isinstance(found, str):
+            return {}, found
+    if not row.input_tokens or (row.mode != "serving" and row.batch_size is None):
+        return {}, "batch or prompt length not stated"
+    sizes = {name: getattr(row, name) or 0 for name in ("num_gpus", "tp", "pp", "ep", "dp")}
+    served = max(round(row.concurrency or 1.0), 1) if row.mode == "serving" else 0
+    return {
+        "model": model,
+        "gpu": device,
+        "engine": _engine(row.engine),
+        "weight_dtype": row.weight_dtype,
+        "kv_dtype": row.kv_dtype,
+        **sizes,
+        "batch": 0 if served else row.batch_size,
+        "concurrency": served,
+        "input_len": max(round(row.input_tokens), 1),
+        "cached_len": min(round(row.cached_tokens or 0), max(round(row.input_tokens) - 1, 0)),
+        "output_len": max(round(row.output_tokens or 1), 1),
+        "power_limit_w": row.power_limit_w or np.inf,
+    }, ""
+
+
+def _engine(name: str) -> str:
+    """The engine's profile; the plainest one for engines without: only gross slips count."""
+    try:
+        return get_engine(name).name
+    except RooflineError:
+        return "transformers"
+
+
+def _price(
+    scenarios: Mapping[int, Mapping[str, Any]],
+) -> tuple[dict[int, dict[str, float]], Counter[str]]:
+    """Predictions by row, and why the others have none."""
+    if not scenarios:
+        return {}, Counter()
+    columns = {
+        name: [scenario[name] for scenario in scenarios.values()]
+        for name in next(iter(scenarios.values()))
+    }
+    table = predict_table(columns, errors="column")
+    priced, failed = {}, Counter[str]()
+    for place, index in enumerate(scenarios):
+        if table["error"][place]:
+            failed[str(table["error"][place]).split(";")[0][:100]] += 1
+        else:
+            priced[index] = {name: float(table[name][place]) for name in _WANTED}
+    return priced, failed
+
+
+_WANTED = (
+    *("ttft_s", "tpot_s", "e2e_s", "floor_ttft_s", "floor_tpot_s", "floor_e2e_s"),
+    "energy_per_output_token_j",
+)
+
+
+def _times(row: Measurement) -> Iterator[tuple[str, str, float, float]]:
+    """Every figure that is or implies a time: column, floor, the time, amount over it."""
+    for column, floor in (
+        ("ttft_s", "ttft_s"),
+        ("tpot_s", "tpot_s"),
+        ("itl_s", "tpot_s"),
+        ("e2e_s", "e2e_s"),
+    ):
+        value = getattr(row, column)
+        # A single token is the prefill's: then the whole is the time to it.
+        if value is not None:
+            yield column, floor, value, 0.0
+    batch = row.batch_size if row.mode != "serving" else row.concurrency
+    if batch is None:
+        return
+    tokens, output = row.input_tokens or 0.0, row.output_tokens or 0.0
+    if row.decode_tok_s is not None:
+        yield "decode_tok_s", "tpot_s", batch / row.decode_tok_s, batch
+    if row.mode == "serving" or row.cached_tokens:
+        return
+    if row.prefill_tok_s is not None:
+        yield "prefill_tok_s", "ttft_s", batch * tokens / row.prefill_tok_s, batch * tokens
+    if row.total_tok_s is not None and output:
+        amount = batch * (tokens + output)
+        yield "total_tok_s", "e2e_s", amount / row.total_tok_s, amount
+
+
+def _check_times(row: Measurement, priced: Mapping[str, float], say: _Say) -> None:
+    for column, name, time_s, amount in _times(row):
+        floor_s, predicted_s = priced[f"floor_{name}"], priced[name]
+        if not floor_s > 0:
+            continue
+        value = getattr(row, column)
+        limit = amount / floor_s if amount else floor_s
+        slip = _slip(time_s / predicted_s, SLIPS)
+        if slip:
+            says = f"its time is {slip}" if amount else slip
+            say("unit", column, value, amount / predicted_s if amount else predicted_s, says)
+        elif time_s * (1.0 + FLOOR_SLACK_FRAC) < floor_s:
+            says = f"{floor_s / time_s:.2f} times faster than the ideal machine"
+            say("floor", column, value, limit, says)
+
+
+def _slip(ratio: float, slips: Mapping[float, str]) -> str:
+    """What kind of slip a ratio of measured to predicted looks like, if any."""
+    for factor, says in slips.items():
+        if factor / SLIP_FACTOR < ratio < factor * SLIP_FACTOR:
+            return says
+    return ""
+
+
+def _check_energy(row: Measurement, priced: Mapping[str, float], say: _Say) -> None:
+    value, predicted = row.energy_per_output_token_j, priced["energy_per_output_token_j"]
+    if value is None or not predicted > 0:
+        return
+    slip = _slip(value / predicted, ENERGY_SLIPS)
+    if slip:
+        say("unit", "energy_per_output_token_j", value, predicted, slip)
+
+
+def _check_product(row: Measurement, device: Accelerator, say: _Say) -> None:
+    """A matrix product against the dense peak; caches may beat the memory, nothing this."""
+    peak = device.peak_flops_per_s.get(row.dtype)
+    if row.op != "gemm" or peak is None:
+        return
+    if not (row.m and row.n and row.k and row.latency_s):
+        return
+    floor_s = 2.0 * row.m * row.n * row.k * (row.batch or 1) / peak
+    if row.latency_s * (1.0 + FLOOR_SLACK_FRAC) < floor_s:
+        slip = _slip(row.latency_s / floor_s, SLIPS)
+        says = slip or f"{floor_s / row.latency_s:.2f} times the dense {row.dtype} peak"
+        say("unit" if slip else "floor", "latency_s", row.latency_s, floor_s, says)
+
+
+def _check_power(row: Measurement, device: Accelerator | None, say: _Say) -> None:
+    limit_w = row.power_limit_w or (device.tdp_w if device else None)
+    idle_w = row.idle_power_w or (device.idle_w if device else None)
+    for column in ("power_w", "prefill_power_w", "decode_power_w", "idle_power_w"):
+        value = getattr(row, column)
+        if value is None:
+            continue
+        if limit_w and value > limit_w * (1.0 + POWER_SLACK_FRAC):
+            slip = value > 100.0 * limit_w
+            says = "milliwatts taken for watts?" if slip else f"above the limit of {limit_w:g} W"
+            say("unit" if slip else "power", column, value, limit_w, says)
+        elif column != "idle_power_w" and idle_w and value < idle_w * (1.0 - POWER_SLACK_FRAC):
+            says = f"below the idle power of {idle_w:g} W: a stuck sensor, or another device?"
+            say("power", column, value, idle_w, says)
+
+
+def _check_sums(row: Measurement, say: _Say) -> None:
+    """Figures of one row against each other."""
+    ttft, tpot, e2e = row.ttft_s, row.tpot_s, row.e2e_s
+    if ttft and e2e and ttft > e2e * (1.0 + FLOOR_SLACK_FRAC):
+        say("sum", "ttft_s", ttft, e2e, "longer than the whole request")
+    elif ttft and tpot and e2e and row.output_tokens and row.mode == "static":
+        whole = ttft + max(row.output_tokens - 1.0, 0.0) * tpot
+        if not 1.0 - SUM_SLACK_FRAC < whole / e2e < 1.0 + SUM_SLACK_FRAC:
+            says = f"TTFT and TPOT make {whole:.4g} s of it: other units or other statistics"
+            say("sum", "e2e_s", e2e, whole, says)
+    if row.energy_j and row.power_w and e2e and row.kind == "llm" and row.mode == "static":
+        expected = row.power_w * (row.num_gpus or 1) * e2e
+        if not 0.5 < row.energy_j / expected < 2.0:
+            says = f"mean power over the whole makes {expected:.4g} J"
+            say("sum", "energy_j", row.energy_j, expected, says)

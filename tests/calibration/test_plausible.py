@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import pytest
+
+import roofline
+from calibration.plausible import check
+from specs.measurement import Measurement
+
+SIZES = {"input_tokens": 512, "output_tokens": 64, "batch_size": 4}
+
+
+def llm(**more):
+    given = {"kind": "llm", "model": "gpt2", "gpu": "l4", "engine": "vllm", "mode": "static"}
+    return Measurement(**{**given, **SIZES, "weight_dtype": "bf16", **more})
+
+
+@pytest.fixture(scope="module")
+def predicted():
+    return roofline.predict(
+        "gpt2", "L4", engine="vllm", batch=4, input_len=512, output_len=64, weight_dtype="bf16"
+    )
+
+
+def found(*rows):
+    return {(f.row, f.rule, f.column) for f in check(rows).findings}
+
+
+def test_a_believable_row_has_no_finding(predicted):
+    row = llm(
+        ttft_s=1.5 * predicted.ttft_s,
+        tpot_s=1.5 * predicted.tpot_s,
+        e2e_s=1.5 * predicted.e2e_s,
+        decode_tok_s=4 / (1.5 * predicted.tpot_s),
+        prefill_tok_s=4 * 512 / (1.5 * predicted.ttft_s),
+        total_tok_s=4 * 576 / (1.5 * predicted.e2e_s),
+        power_w=50.0,
+        energy_per_output_token_j=1.5 * predicted.energy_per_output_token_j,
+    )
+    verdict = check([row])
+    assert verdict.findings == ()
+    assert (verdict.rows, verdict.predicted, verdict.unchecked) == (1, 1, {})
+
+
+@pytest.mark.parametrize("figure", ["ttft_s", "tpot_s", "e2e_s"])
+def test_faster_than_the_ideal_machine(predicted, figure):
+    floor_s = getattr(predicted.floor, figure)
+    fast, fair = llm(**{figure: floor_s / 1.2}), llm(**{figure: floor_s * 1.01})
+    assert found(fair, fast) == {(2, "floor", figure)}
+    finding = check([fast]).findings[0]
+    assert finding.point_id == fast.point_id
+    assert finding.limit == pytest.approx(floor_s)
+    assert "1.20 times faster" in finding.says
+
+
+def test_rates_are_held_against_the_time_they_imply(predicted):
+    floor = predicted.floor
+    # More tokens per second than a batch of 4 (512 in, 64 out) makes in the floor's time.
+    assert found(llm(decode_tok_s=1.2 * 4 / floor.tpot_s)) == {(1, "floor", "decode_tok_s")}
+    assert found(llm(prefill_tok_s=1.2 * 2048 / floor.ttft_s)) == {(1, "floor", "prefill_tok_s")}
+    assert found(llm(total_tok_s=1.2 * 2304 / floor.e2e_s)) == {(1, "floor", "total_tok_s")}
+    assert check([llm(prefill_tok_s=1.2 * 2048 / floor.ttft_s)]).findings[0].limit == (
+        pytest.approx(2048 / floor.ttft_s)
+    )
+
+
+@pytest.mark.parametrize("figure", ["ttft_s", "tpot_s", "e2e_s", "itl_s"])
+@pytest.mark.parametrize(
+    ("factor", "word"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e-3, "seconds taken")]
+)
+def test_unit_slips_of_times(predicted, figure, factor, word):
+    base = predicted.tpot_s if figure == "itl_s" else getattr(predicted, figure)
+    for off in (0.6, 1.0, 1.7):  # the prediction may be that wrong
+        findings = check([llm(**{figure: off * factor * base})]).findings
+        assert [(f.rule, f.column) for f in findings] == [("unit", figure)]
+        assert word in findings[0].says
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"), [(1e3, "millijoules"), (1 / 3600, "watt hours"), (1 / 3.6e6, "kilowatt")]
+)
+def test_unit_slips_of_energy(predicted, factor, word):
+    value = factor * predicted.energy_per_output_token_j
+    (finding,) = check([llm(energy_per_output_token_j=value)]).findings
+    assert finding.rule == "unit"
+    assert word in finding.says
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({"power_w": 71.0}, set()),
+        ({"power_w": 75.0}, set()),  # sensors are good to 5%
+        ({"power_w": 90.0}, {("power", "power_w")}),  # an L4 draws 72 W at most
+        ({"power_w": 60.0, "power_limit_w": 40.0}, {("power", "power_w")}),
+        ({"decode_power_w": 10.0, "idle_power_w": 20.0}, {("power", "decode_power_w")}),
+        ({"prefill_power_w": 70e3}, {("unit", "prefill_power_w")}),
+        ({"idle_power_w": 20.0}, set()),
+        ({"idle_power_w": 200.0}, {("power", "idle_power_w")}),
+    ],
+)
+def test_power_lies_between_idle_and_limit(figures, expected):
+    assert {(f.rule, f.column) for f in check([llm(**figures)]).findings} == expected
+
+
+def test_power_is_checked_where_nothing_can_be_predicted():
+    row = Measurement(kind="tabular", gpu="l4", estimator="forest", power_w=90.0)
+    verdict = check([row])
+    assert [f.rule for f in verdict.findings] == ["power"]
+    assert verdict.unchecked == {"no floor for tabular rows": 1}
+
+
+def test_figures_that_contradict_each_other():
+    times = {"ttft_s": 0.1, "tpot_s": 0.01}  # 0.1 + 63 * 0.01 = 0.73 s
+    unknown = {"model": "none/such"}
+    assert found(llm(**unknown, **times, e2e_s=0.75)) == set()
+    assert found(llm(**unknown, **times, e2e_s=3.0)) == {(1, "sum", "e2e_s")}
+    assert found(llm(**unknown, **times, e2e_s=3.0, mode="serving")) == set()
+    assert found(llm(**unknown, ttft_s=1.0, e2e_s=0.9)) == {(1, "sum", "ttft_s")}
+    # 50 W for 0.75 s on two devices are 75 J.
+    energy = {**unknown, "e2e_s": 0.75, "power_w": 50.0, "num_gpus": 2}
+    assert found(llm(**energy, energy_j=75.0)) == set()
+    assert found(llm(**energy, energy_j=0.075)) == {(1, "sum", "energy_j")}
+
+
+def test_a_matrix_product_beyond_the_dense_peak():
+    # L4: 121 TFLOP/s dense bf16; 2 * 4096^3 = 137.4 GFLOP take 1.136 ms at least.
+    given = {"kind": "kernel", "gpu": "l4", "op": "gemm", "dtype": "bf16"}
+    shape = {"m": 4096, "n": 4096, "k": 4096}
+    fair, fast, slip = (
+        Measurement(**given, **shape, latency_s=s) for s in (1.3e-3, 0.9e-3, 1.3e-6)
+    )
+    assert found(fair, fast, slip) == {(2, "floor", "latency_s"), (3, "unit", "latency_s")}
+    assert check([fast]).findings[0].limit == pytest.approx(1.136e-3, rel=2e-3)
+    twice = replace(fair, batch=2, point_id="")
+    assert found(twice) == {(1, "floor", "latency_s")}
+
+
+def test_rows_that_cannot_be_checked_say_why():
+    rows = [
+        llm(gpu=""),
+        llm(gpu="abacus"),
+        llm(model="none/such"),
+        llm(mode="disagg"),
+        llm(batch_size=None),
+        llm(weight_dtype="int77"),
+        llm(quality="failed", reason="out of memory"),
+    ]
+    verdict = check(rows)
+    assert verdict.predicted == 0
+    assert sum(verdict.unchecked.values()) == len(rows)
+    assert set(verdict.unchecked) > {"accelerator not identified", "point failed: no figures"}
+    assert check([]).findings == ()
+
+
+def test_an_engine_without_a_profile_is_checked_all_the_same(predicted):
+    row = llm(engine="my-own", tpot_s=predicted.floor.tpot_s / 2)
+    assert found(row) == {(1, "floor", "tpot_s")}
+
+
+def test_served_requests(predicted):
+    served = {"mode": "serving", "batch_size": None, "concurrency": 8}
+    assert found(llm(**served, tpot_s=2 * predicted.tpot_s)) == set()
+    alone = roofline.predict("gpt2", "L4", input_len=512, output_len=64).floor
+    assert found(llm(**served, tpot_s=alone.tpot_s / 1.5)) == {(1, "floor", "tpot_s")}
