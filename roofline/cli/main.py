@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "time, memory, power and energy of a model on a GPU",
     "explain": "where the time goes: every operator of prefill and decode",
     "specs": "what is known of GPUs, models and engines, with its sources",
+    "profile": "measure models, kernels and tabular estimators on this machine",
 }
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 130, 141
