@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": "where the time goes: every operator of prefill and decode",
     "specs": "what is known of GPUs, models and engines, with its sources",
     "profile": "measure models, kernels and tabular estimators on this machine",
+    "doctor": "what can be measured on this machine, what cannot, and why",
 }
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 130, 141
