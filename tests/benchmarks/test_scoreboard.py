@@ -149,7 +149,9 @@ def test_a_file_that_is_no_table_is_one_line_and_exit_2(tmp_path, capsys, conten
         ("dynamo-trtllm", "trtllm"),
         ("mori-sglang", "sglang"),
         ("tgis (IBM fork of TGI)", "tgi"),
-        ("optimum-habana", ""),
+        ("optimum-habana-deepspeed", "optimum-habana"),
+        ("openvino", "openvino"),
+        ("openvino-model-server", ""),
         ("mlx", ""),
     ],
 )

@@ -123,7 +123,8 @@ def test_memory_adds_up(model, card, engine, weight, amount, sizes, mode, tp):
     else:
         # Of requests in flight, those that do not fit wait; the activations of a fuller
         # pass take a little of the others' room.
-        assert (twice["kv_bytes"] >= 0.9 * table["kv_bytes"]).all()
+        room = twice["activation_bytes"] - table["activation_bytes"]
+        assert (twice["kv_bytes"] + room >= 0.9 * table["kv_bytes"]).all()
         assert (twice["kv_bytes"] <= 2 * table["kv_bytes"] * (1 + 1e-12)).all()
     np.testing.assert_allclose(twice["weights_bytes"], table["weights_bytes"], rtol=1e-12)
     # What fits is at most the largest batch, and that is no rumour: one more does not.
