@@ -2,6 +2,10 @@
 """Tables of measurements as scenarios: what each row asks of the predictor.
 
 A row that cannot be expressed keeps the reason; nothing is dropped in silence.
+
+Tables of others say some things only in their remarks (``notes``): a power cap, lengths that
+vary, a cache that was empty. Tables of ours (`benchmarks.figures`) carry them as columns, and
+a column that is filled wins over the remarks.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from specs.engine import list_engines
 from specs.errors import RooflineError
 from specs.model_records import find_record
 from specs.precision import get_precision
@@ -44,7 +49,24 @@ requests no longer end together."""
 
 _NO_BURST = re.compile(r"median latencies|ttft/tpot are medians|open loop", re.I)
 _CAP = re.compile(r"power (?:cap|limit) (\d+) W", re.I)
-_DTYPE_WORDS = {"unset": "", "todo": "", "custom": "", "f16": "fp16", "f32": "fp32", "auto": ""}
+_OTHER_WORK = (
+    (re.compile(r"training step", re.I), "training step, not inference"),
+    (re.compile(r"kv cache disabled", re.I), "decoding without a KV cache"),
+)
+_SPECULATIVE = re.compile(r"spec_decode|speculative|mtp (on|enabled)", re.I)
+_NOT_SPECULATIVE = re.compile(r"no spec|without spec|spec_method=none", re.I)
+CHECKPOINT = "checkpoint"
+"""Weight format of a row that runs the checkpoint as it is stored."""
+
+_DTYPE_WORDS = {
+    CHECKPOINT: "",
+    "unset": "",
+    "todo": "",
+    "custom": "",
+    "f16": "fp16",
+    "f32": "fp32",
+    "auto": "",
+}
 _KV_WORDS = {"auto": "", "auto (bf16)": "", "bfloat16": "bf16", "q8": "q8_0", "fp8_e4m3": "fp8"}
 
 
@@ -66,6 +88,8 @@ def _engine_rules() -> list[tuple[re.Pattern[str], str]]:
 @lru_cache(maxsize=1024)
 def engine_profile(name: str) -> str:
     """Profile that stands for an engine's name in a table; empty if there is none."""
+    if name in list_engines():
+        return name
     for pattern, profile in _engine_rules():
         if pattern.search(name):
             return profile
@@ -129,6 +153,12 @@ def _number(value: Any) -> float:
     return float("nan") if value is None or pd.isna(value) else float(value)
 
 
+def _flag(row: dict[str, Any], name: str) -> bool | None:
+    """A yes or no that the row states in a column, None if it does not."""
+    value = row.get(name)
+    return None if value is None or pd.isna(value) else bool(value)
+
+
 def scenario_of(row: dict[str, Any]) -> dict[str, Any]:
     """One row as a scenario, with ``reason`` set if it cannot be one.
 
@@ -161,14 +191,26 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     out["engine"] = engine_profile(str(row["engine"]))
     if not out["engine"]:
         return "engine without a profile"
-    if re.search(r"spec_decode|speculative|mtp (on|enabled)", notes, re.I) and not re.search(
-        r"no spec|without spec|spec_method=none", notes, re.I
-    ):
+    if reason := _other_work(notes):
+        return reason
+    return _formats(row, notes, out)
+
+
+def _other_work(notes: str) -> str:
+    """Why the remarks say that the row measured something else than plain generation."""
+    for pattern, reason in _OTHER_WORK:
+        if pattern.search(notes):
+            return reason
+    if _SPECULATIVE.search(notes) and not _NOT_SPECULATIVE.search(notes):
         return "speculative decoding"
-    if pd.isna(row.get("weight_dtype")):
-        return "weight format not stated"
     if "objective prefix_cache" in notes:
         return "part of the prompt cached, how much is not stated"
+    return ""
+
+
+def _formats(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
+    if pd.isna(row.get("weight_dtype")):
+        return "weight format not stated"
     weight = str(row["weight_dtype"])
     if weight == "mxfp4" and out["engine"] == "llama.cpp":
         weight = "mxfp4_moe"  # GGUF files keep what is not an expert in q8_0
@@ -178,10 +220,12 @@ def _names(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     out["weight_dtype"] = "" if _own_format(out["model"], found) else found
     kv = "" if pd.isna(row.get("kv_dtype")) else str(row["kv_dtype"])
     out["kv_dtype"] = kv_format(kv)
-    cap = _CAP.search(notes)
-    out["power_limit_w"] = float(cap[1]) if cap else np.inf
-    out["spread_frac"] = _spread_frac(row, notes)
-    out["no_burst"] = bool(_NO_BURST.search(notes))
+    cap, limit_w = _CAP.search(notes), _number(row.get("power_limit_w"))
+    out["power_limit_w"] = limit_w if limit_w > 0 else float(cap[1]) if cap else np.inf
+    spread = _number(row.get("spread_frac"))
+    out["spread_frac"] = spread if spread == spread else _spread_frac(row, notes)
+    stated = _flag(row, "no_burst")
+    out["no_burst"] = bool(_NO_BURST.search(notes)) if stated is None else stated
     return ""
 
 
@@ -194,7 +238,12 @@ def _spread_frac(row: dict[str, Any], notes: str) -> float:
 
 
 def _sizes(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
+    serving = row["mode"] == "serving"
     batch, prompt = _number(row.get("batch_size")), _number(row.get("input_tokens"))
+    if serving and _number(row.get("concurrency")) > 0:
+        batch = _number(row.get("concurrency"))
+    if _flag(row, "prompt_known") is False:
+        prompt = float("nan")
     output = _number(row.get("output_tokens"))
     decode_only = not any(_number(row.get(k)) > 0 for k in ("ttft_s", "e2e_s", "prefill_tok_s"))
     out["prompt_known"] = prompt == prompt
@@ -203,9 +252,7 @@ def _sizes(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
             return "prompt length not stated"
         prompt = float(ASSUMED_PROMPT_TOKENS)
     if batch != batch:
-        saturated = row["mode"] == "serving" and _number(row.get("request_rate")) != _number(
-            row.get("request_rate")
-        )
+        saturated = serving and _number(row.get("request_rate")) != _number(row.get("request_rate"))
         if not saturated or not decode_only or not out["prompt_known"]:
             return "batch or concurrency not stated"
         batch = float(SATURATING_REQUESTS)
@@ -213,22 +260,31 @@ def _sizes(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
         output = 128.0
         if _number(row.get("e2e_s")) > 0:
             return "output length not stated"
-    serving = row["mode"] == "serving"
     out["batch"] = 0.0 if serving else max(round(batch), 1.0)
     out["concurrency"] = max(round(batch), 1.0) if serving else 0.0
     out["input_len"], out["output_len"] = max(round(prompt), 1.0), max(round(output), 1.0)
-    depth = _DEPTH.search(notes)
-    out["cached_len"] = 0.0
-    if depth and _number(row.get("ttft_s")) > 0 and float(depth[1]) < out["input_len"]:
-        out["cached_len"] = float(depth[1])
-    out["context_from_zero"] = bool(_EMPTY_CONTEXT.search(notes)) and not depth
+    _cache(row, notes, out)
     return ""
+
+
+def _cache(row: dict[str, Any], notes: str, out: dict[str, Any]) -> None:
+    """What of the prompt was cached, and whether decode was timed from an empty cache."""
+    depth, cached = _DEPTH.search(notes), _number(row.get("cached_tokens"))
+    out["cached_len"] = 0.0
+    if cached == cached:
+        out["cached_len"] = cached
+    elif depth and _number(row.get("ttft_s")) > 0 and float(depth[1]) < out["input_len"]:
+        out["cached_len"] = float(depth[1])
+    stated = _flag(row, "context_from_zero")
+    empty = bool(_EMPTY_CONTEXT.search(notes)) and not depth
+    out["context_from_zero"] = empty if stated is None else stated
 
 
 def _degrees(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     got = {k: _number(row.get(k)) for k in ("num_gpus", "tp", "pp", "ep", "dp")}
     got = {k: 0.0 if v != v else v for k, v in got.items()}
-    if out["engine"] == "llama.cpp" and "row split" not in notes:
+    ours = isinstance(row.get("engine_raw"), str)  # others count GPUs as tp where none is
+    if out["engine"] == "llama.cpp" and "row split" not in notes and not ours:
         got.update(tp=0.0, pp=0.0, ep=0.0, dp=0.0)
     gpus = got["num_gpus"] or max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)
     made = max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)
