@@ -23,9 +23,13 @@ COMMANDS = {
     "predict": "time, memory, power and energy of a model on a GPU",
     "explain": "where the time goes: every operator of prefill and decode",
     "specs": "what is known of GPUs, models and engines, with its sources",
+    "import": "results that other tools measured, into the store",
     "profile": "measure models, kernels and tabular estimators on this machine",
     "doctor": "what can be measured on this machine, what cannot, and why",
 }
+
+_MODULES = {"import": "import_results"}
+"""Modules of commands whose name no module can have."""
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 130, 141
 
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in COMMANDS:
-            command = import_module(f"roofline.cli.{words[0]}")
+            command = import_module(f"roofline.cli.{_MODULES.get(words[0], words[0])}")
             parser = Parser(prog=f"roofline {words[0]}", description=command.__doc__)
             command.add_arguments(parser)
             command.run(parser.parse_args(words[1:]))
