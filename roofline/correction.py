@@ -13,7 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.physics.kernel import FloatArray
 from roofline.physics.shares import Shares, engine_shares, stacked
+from roofline.residual import Keys, Residual
 from specs.accelerator import Accelerator
 from specs.engine import Engine
 
@@ -26,6 +28,18 @@ class Correction(Protocol):
 
         Arrays have a last axis of one device. Shares of peaks, bandwidth and links are in
         (0, 1]. Called once per device and engine of a table: keep what is made.
+        """
+        ...
+
+    def residual(self, keys: Keys, numbers: FloatArray) -> Residual:
+        """Return what multiplies the analytic values, and how sure that is.
+
+        Parameters
+        ----------
+        keys : Keys
+            Which cases there are, by what measurements are grouped by.
+        numbers : ndarray, shape (len(NUMBERS), n)
+            Dimensionless quantities of each case.
         """
         ...
 

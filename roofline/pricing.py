@@ -17,6 +17,7 @@ from roofline.physics.phases import (
     PhaseCost,
 )
 from roofline.physics.power import mean_power_w
+from roofline.residual import QUANTITIES, Ask, Residual, corrects, numbers_of
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 
@@ -58,6 +59,15 @@ PRICED = (
 )
 """Columns that `price` returns."""
 
+CORRECTED = (
+    *(f"analytic_{name}" for name in QUANTITIES),
+    *(f"low_{name}" for name in QUANTITIES),
+    *(f"high_{name}" for name in QUANTITIES),
+    "standing",
+)
+"""Columns added by a correction: what it started from, the ends of its intervals, and an
+index into ``residual.STANDINGS`` (-1 where nothing is corrected)."""
+
 
 Columns = dict[str, np.ndarray]
 
@@ -80,8 +90,11 @@ class Course:
     requests_per_s: FloatArray
 
 
-def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
-    """Price every case: times, rates, memory, power, energy, floor and bounds."""
+def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None) -> Columns:
+    """Price every case: times, rates, memory, power, energy, floor and bounds.
+
+    With `ask`, what it answers corrects times and power, and `CORRECTED` is added.
+    """
     replicas = float(setup.layout.dp)
     per_replica = np.maximum(work.batch / replicas, 1.0)
     prompts = np.where(work.serving, 1.0, per_replica)
@@ -90,7 +103,7 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     prefill = limited(setup.prefill(prompts, work, devices), devices, work.power_limit_w)
     steps = np.maximum(work.output_tokens - 1.0, 0.0)
     if not setup.generates:
-        return _assemble(setup, work, devices, memory, _no_decode(prefill, per_replica))
+        return _answer(setup, work, devices, memory, _no_decode(prefill, per_replica), ask)
     beat = _rhythm(setup, work, running, per_replica - running)
     decoding = running if beat is None else np.where(work.serving, beat.decoding, running)
     step = limited(setup.decode(decoding, work, devices), devices, work.power_limit_w)
@@ -106,7 +119,98 @@ def price(setup: Setup, work: Work, devices: CaseDevices) -> Columns:
     )
     if beat is not None:
         course = _serve(setup, work, devices, course, beat)
-    return _assemble(setup, work, devices, memory, course)
+    return _answer(setup, work, devices, memory, course, ask)
+
+
+def _answer(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    memory: MemoryUse,
+    course: Course,
+    ask: Ask | None,
+) -> Columns:
+    """Columns of a course, corrected if something can be asked."""
+    floor = _floor(setup, work, devices)
+    if ask is None:
+        return _assemble(setup, work, devices, memory, course, floor)
+    plain = _assemble(setup, work, devices, memory, course, floor)
+    found = None
+    if corrects(setup.engine):
+        numbers = numbers_of(
+            setup,
+            work,
+            devices,
+            prefill=course.prefill,
+            step=course.step,
+            ttft_s=course.ttft_s,
+            tpot_s=course.tpot_s,
+            running=course.decoding,
+        )
+        found = ask(numbers)
+    return _with_intervals(setup, work, devices, memory, course, floor, plain, found)
+
+
+def _with_intervals(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    memory: MemoryUse,
+    course: Course,
+    floor: tuple[FloatArray, ...],
+    plain: Columns,
+    found: Residual | None,
+) -> Columns:
+    """Corrected columns, with what they started from and how sure they are."""
+    result = plain
+    if found is not None:
+        steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
+        result = _assemble(
+            setup,
+            work,
+            devices,
+            memory,
+            _corrected(course, found, floor, steps),
+            floor,
+            power_ratio=found.ratio[2],
+        )
+    added: Columns = {}
+    for row, name in enumerate(QUANTITIES):
+        value = result[name]
+        added[f"analytic_{name}"] = plain[name]
+        low = value if found is None else value * found.low[row]
+        if name in FLOORED:
+            low = np.maximum(low, np.minimum(value, result[f"floor_{name}"]))
+        added[f"low_{name}"] = low
+        added[f"high_{name}"] = value if found is None else value * found.high[row]
+    none = np.full(work.batch.shape, -1)
+    added["standing"] = none if found is None else found.standing
+    return {**result, **added}
+
+
+FLOORED = ("ttft_s", "tpot_s", "e2e_s")
+"""Quantities with a hard floor."""
+
+
+def _corrected(
+    course: Course, found: Residual, floor: tuple[FloatArray, ...], steps: FloatArray
+) -> Course:
+    """Times as expected, never below the floor; rates follow by Little's law."""
+    before = course.ttft_s + steps * course.tpot_s
+    # What queues behind slower steps queues longer: the whole of TTFT scales.
+    ttft_s = np.maximum(course.ttft_s * found.ratio[0], floor[0])
+    later_s = np.maximum(course.later_ttft_s * found.ratio[0], floor[0])
+    tpot_s = np.maximum(course.tpot_s * found.ratio[1], floor[1])
+    # A device serves all its requests in turn, however long each takes.
+    after = np.maximum(ttft_s + steps * tpot_s, floor[2])
+    ttft_s = after - steps * tpot_s
+    return replace(
+        course,
+        ttft_s=ttft_s,
+        later_ttft_s=later_s,
+        tpot_s=tpot_s,
+        requests_per_s=course.requests_per_s * before / np.maximum(after, 1e-30),
+    )
 
 
 def memory_of(setup: Setup, work: Work, devices: CaseDevices, per_replica: FloatArray) -> MemoryUse:
@@ -245,6 +349,8 @@ def _assemble(
     devices: CaseDevices,
     memory: MemoryUse,
     course: Course,
+    floor: tuple[FloatArray, ...],
+    power_ratio: FloatArray | float = 1.0,
 ) -> Columns:
     prefill, step = course.prefill, course.step
     ttft_s, tpot_s, decoding = course.ttft_s, course.tpot_s, course.decoding
@@ -254,7 +360,9 @@ def _assemble(
     requests_per_s = np.where(work.serving, course.requests_per_s, isolated)
     requests_per_s = np.where(requests_per_s > 0, requests_per_s, isolated)
     power = _power(setup, work, devices, prefill, step, requests_per_s, decoding)
-    floor = _floor(setup, work, devices)
+    if not isinstance(power_ratio, float):
+        cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
+        power = tuple(np.clip(each * power_ratio, devices.idle_w, cap) for each in power)
     output = work.output_tokens * float(setup.generates)
     tokens = work.input_tokens + output
     gpus = setup.tensor_ranks * float(setup.layout.pp * setup.layout.dp)
@@ -305,7 +413,7 @@ def _power(
     step: PhaseCost,
     requests_per_s: FloatArray,
     decoding: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, ...]:
     """Mean power per device in prefill, in decode, and over the whole."""
     # No limit takes a device below idle; the answer warns of one that asks for it.
     cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)

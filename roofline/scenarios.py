@@ -31,11 +31,12 @@ SIZE_COLUMNS = {"batch": 0, "concurrency": 0, "input_len": 512, "cached_len": 0,
 a static batch of 1 is meant where neither is given. `cached_len` of the `input_len`
 tokens are a prefix that the KV cache holds already."""
 
-OTHER_COLUMNS = {"power_limit_w": math.inf, "spread_frac": 0.0}
+OTHER_COLUMNS = {"power_limit_w": math.inf, "spread_frac": 0.0, "engine_year": math.nan}
 """`spread_frac` is the width of the uniform distribution that the lengths of served
 requests are drawn from, over its mean; 0, the default, makes them all alike, as the
 engines' own benchmarks do. Requests that are alike end together, and their successors
-queue for the prefill together."""
+queue for the prefill together. `engine_year` is the year that the engine's version is of,
+NaN for today's; only a learned correction looks at it."""
 
 ALIASES = {
     "isl": "input_len",

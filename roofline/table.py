@@ -10,7 +10,7 @@ computes outside Python's lock. Results do not depend on it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from roofline.correction import CaseShares, Correction
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup, Work
-from roofline.pricing import PRICED, price
+from roofline.pricing import CORRECTED, PRICED, price
+from roofline.residual import Ask, Keys
 from roofline.scenarios import Scenarios, group_keys, read_scenarios
 from roofline.setups import (
     FormatNames,
@@ -115,9 +116,9 @@ class _Outcome:
             self.problems[row] = self.problems[row] or str(error)
         self.sound[rows] = False
 
-    def prepare(self) -> None:
+    def prepare(self, names: Sequence[str]) -> None:
         """Make columns; `columns` empties what is not priced."""
-        for name in PRICED:
+        for name in names:
             self.values[name] = np.empty(self.size, dtype=bool if name == "fits" else float)
 
     def put(self, rows: Rows, part: Mapping[str, np.ndarray]) -> None:
@@ -284,11 +285,13 @@ def _price(
     correction: Correction | None,
 ) -> None:
     """Price all rows that have a setup."""
-    outcome.prepare()
+    asks = hasattr(correction, "residual")
+    outcome.prepare((*PRICED, *CORRECTED) if asks else PRICED)
     known = [device for device in devices if device is not None]
     columns, shares = DeviceColumns.of(known), CaseShares(correction, known)
     local = np.cumsum([device is not None for device in devices]) - 1
     tasks = list(_tasks(stacks))
+    asker = _Asker(correction if asks else None, known, table)
 
     def run(task: _Task) -> None:
         setup = task.stack.take(task.places)
@@ -296,7 +299,8 @@ def _price(
             index = local[device_index[task.rows]]
             case = columns.take(index, setup.ranks, setup.tensor_ranks)
             case = case.at(shares.of(setup.engine, index))
-            outcome.put(task.rows, price(setup, _work(table, task.rows), case))
+            ask = asker.of(task.stack.setups, task.places, index, task.rows)
+            outcome.put(task.rows, price(setup, _work(table, task.rows), case, ask))
         except RooflineError as error:
             outcome.fail(task.rows, error)
 
@@ -310,6 +314,34 @@ def _price(
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(run, tasks))
+
+
+class _Asker:
+    """Puts the cases of a chunk to a correction."""
+
+    def __init__(
+        self, correction: Correction | None, accelerators: list[Accelerator], table: Scenarios
+    ) -> None:
+        self._correction, self._accelerators = correction, accelerators
+        self._numbers = table.numbers
+
+    def of(
+        self, setups: Sequence[Setup], places: Rows, device_index: Rows, rows: Rows
+    ) -> Ask | None:
+        """Return the question for `rows`; None if nothing is corrected."""
+        if self._correction is None:
+            return None
+        keys = Keys.of(
+            setups,
+            self._accelerators,
+            setup_index=places,
+            device_index=device_index,
+            year=self._numbers["engine_year"][rows],
+            serving=self._numbers["concurrency"][rows] > 0,
+            rows=rows,
+        )
+        correction = self._correction
+        return lambda numbers: correction.residual(keys, numbers)
 
 
 def usable_cpus() -> int:

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a residual correction is told of cases, and what it answers.
+
+A correction of whole phases multiplies analytic times. It sees each case as `Labels`,
+words that measurements can be grouped by, and as `NUMBERS`, dimensionless quantities that
+exist for any device. Nothing here is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.devices import CaseDevices
+from roofline.phase_costs import Setup, Work
+from roofline.physics.kernel import FloatArray
+from roofline.physics.phases import PhaseCost
+from specs.accelerator import Accelerator
+from specs.engine import Engine
+from specs.model import Model, MoE
+
+ERAS = (2024.0, 2025.0)
+"""First years of the later two of three eras of engines. Serving engines changed most from
+2023 to 2024 (paged attention, chunked prefill) and to 2025 (captured graphs, scheduling
+beside the device)."""
+
+ERA_NAMES = ("2023", "2024", "now")
+
+TARGETS = ("ttft", "tpot", "power")
+"""What is multiplied."""
+
+QUANTITIES = (
+    "ttft_s", "tpot_s", "e2e_s", "output_tok_per_s", "power_mean_w", "energy_per_output_token_j",
+)  # fmt: skip
+"""What gets an interval."""
+
+NUMBERS = (
+    "prompt_host", "prompt_fixed", "queue", "prompt_link", "prompt_compute",
+    "step_host", "step_overhead", "step_link", "step_compute", "stall",
+    "running", "ranks", "context",
+    "ridge", "watts_per_rate", "headless_frac",
+)  # fmt: skip
+"""Per case. Of the prompt and of the decode step: `host` log(1 + a typical cost of launching
+over the phase), `fixed` the same of a larger one, shares of overhead, links and compute.
+`queue` log(TTFT / prefill alone), `stall` log(TPOT / step). `running`, `ranks`, `context` in
+powers of two. Of the device: log of FLOPs per byte over 100; log of W per TFLOP/s; share of
+the weights that the last-level cache holds."""
+
+PROMPT_HOST_S, PROMPT_FIXED_S, STEP_HOST_S = 0.03, 0.1, 0.003
+"""Scales on which what a host adds to a prompt and to a step shows: serving benchmarks carry
+30 to 100 ms per prompt beside the device's work, decode steps a few milliseconds."""
+
+_NVIDIA = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """A case in words.
+
+    Parameters
+    ----------
+    gpu, family, vendor, kind, memory : str
+        Slug; architecture family; vendor; kind of device; ``"hbm"`` or ``"other"``.
+    model, experts : str
+        Shape of the model, alike for all checkpoints of it; ``"moe"`` or ``"dense"``.
+    engine, era, mode : str
+        Engine profile; one of `ERA_NAMES`; ``"serving"`` or ``"static"``.
+    weights : str
+        Class of weight format.
+    """
+
+    gpu: str
+    family: str
+    vendor: str
+    kind: str
+    memory: str
+    model: str
+    experts: str
+    engine: str
+    era: str
+    mode: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """What a correction answers for n cases.
+
+    Parameters
+    ----------
+    ratio : ndarray, shape (len(TARGETS), n)
+        Expected over analytic.
+    low, high : ndarray, shape (len(QUANTITIES), n)
+        Ends of the interval over the corrected value.
+    standing : ndarray of int, shape (n,)
+        Index into `STANDINGS`.
+    """
+
+    ratio: FloatArray
+    low: FloatArray
+    high: FloatArray
+    standing: NDArray[np.intp]
+
+
+STANDINGS = ("measured here", "interpolated", "extrapolated")
+"""Measurements of this model on this device under this engine went into the correction;
+of its relatives; or the case leaves their range."""
+
+Ask = Callable[[FloatArray], Residual]
+"""Residual of the cases of a chunk, given their `NUMBERS`, shape ``(len(NUMBERS), n)``."""
+
+
+def family_of(accelerator: Accelerator) -> str:
+    """Family word of a device: devices of one share kernels and constants.
+
+    NVIDIA generations by name; Blackwell boards with GDDR memory are ``blackwell-rtx``
+    (other matrix instructions, other kernels); Ampere boards with GDDR ``ampere-rtx``.
+    AMD: ``cdna`` and ``rdna``; Intel: ``xe``. Others: vendor and kind.
+    """
+    architecture = accelerator.architecture.lower()
+    for name in _NVIDIA:
+        if architecture.startswith(name):
+            board = name in ("ampere", "blackwell") and "hbm" not in accelerator.mem_kind.lower()
+            return f"{name}-rtx" if board else name
+    for name in ("cdna", "rdna", "xe"):
+        if architecture.startswith(name):
+            return name
+    return f"{accelerator.vendor}-{accelerator.kind}"
+
+
+def era_of(year: float) -> int:
+    """Index into `ERA_NAMES` of the year that an engine's version is of; NaN is now."""
+    return len(ERAS) if year != year else int(np.searchsorted(ERAS, year, side="right"))
+
+
+def labels_of(setup: Setup, accelerator: Accelerator, *, era: int, serving: bool) -> Labels:
+    """Words for a case."""
+    return Labels(
+        gpu=accelerator.name,
+        family=family_of(accelerator),
+        vendor=accelerator.vendor,
+        kind=accelerator.kind,
+        memory="hbm" if "hbm" in accelerator.mem_kind.lower() else "other",
+        model=shape_of(setup.model),
+        experts=_experts(setup.model),
+        engine=setup.engine.name,
+        era=ERA_NAMES[era],
+        mode="serving" if serving else "static",
+        weights=_weights(setup),
+    )
+
+
+@lru_cache(maxsize=4096)
+def shape_of(model: Model) -> str:
+    """Name of the model's shape: fine-tunes and requantised copies share it."""
+    return f"{model.model_type}-{model.num_layers}x{model.hidden_size}-{model.params / 1e9:.3g}B"
+
+
+@lru_cache(maxsize=4096)
+def _experts(model: Model) -> str:
+    return "moe" if any(isinstance(block.ffn, MoE) for block in model.blocks) else "dense"
+
+
+def _weights(setup: Setup) -> str:
+    """Class of weight format: what the products of most layers are stored in."""
+    quantisation = setup.formats.quantisation
+    if quantisation is None:
+        return "32 bit" if setup.formats.plain == "fp32" else "16 bit"
+    name = quantisation.weight
+    if quantisation.method == "gguf":
+        return "gguf"
+    for word in ("nvfp4", "mxfp4", "fp8", "int8"):
+        if word in name:
+            return word
+    return "int4" if "4" in name else "other"
+
+
+def numbers_of(
+    setup: Setup,
+    work: Work,
+    devices: CaseDevices,
+    *,
+    prefill: PhaseCost,
+    step: PhaseCost,
+    ttft_s: FloatArray,
+    tpot_s: FloatArray,
+    running: FloatArray,
+) -> FloatArray:
+    """`NUMBERS` of cases, shape ``(len(NUMBERS), n)``."""
+    prompt_s, step_s = np.maximum(prefill.time_s, 1e-6), np.maximum(step.time_s, 1e-6)
+    plan = setup.decoder if setup.generates else setup.encoder
+    assert plan is not None
+    peak = devices.rates.peak_flops_per_s[plan.main_arithmetic]
+    weights = np.maximum(np.asarray(setup.sizes.weights_bytes, float), 1.0)
+    rows = (
+        np.log1p(PROMPT_HOST_S / prompt_s),
+        np.log1p(PROMPT_FIXED_S / prompt_s),
+        np.log(np.maximum(ttft_s / prompt_s, 1.0)),
+        prefill.link_s / prompt_s,
+        prefill.compute_s / prompt_s,
+        np.log1p(STEP_HOST_S / step_s),
+        step.overhead_s / step_s,
+        step.link_s / step_s,
+        step.compute_s / step_s,
+        np.log(np.maximum(tpot_s / step_s, 1.0)),
+        np.log2(np.maximum(running, 1.0)),
+        np.log2(np.asarray(setup.tensor_ranks, float)),
+        np.log2(np.maximum(work.input_tokens + 0.5 * work.output_tokens, 1.0)),
+        np.log(peak / devices.rates.mem_bytes_per_s / 100.0),
+        np.log(devices.tdp_w / peak * 1e12),
+        np.minimum(devices.rates.cache_bytes / weights, 1.0),
+    )
+    return np.array([np.broadcast_to(row, prompt_s.shape) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Distinct (setup, device, era, mode) of the cases of a chunk, and each case's place.
+
+    `rows` are the cases' numbers in the table asked for.
+    """
+
+    setups: tuple[Setup, ...]
+    accelerators: tuple[Accelerator, ...]
+    eras: tuple[int, ...]
+    served: tuple[bool, ...]
+    place: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls,
+        setups: Sequence[Setup],
+        accelerators: Sequence[Accelerator],
+        *,
+        setup_index: NDArray[np.intp],
+        device_index: NDArray[np.intp],
+        year: FloatArray,
+        serving: NDArray[np.bool_],
+        rows: NDArray[np.intp],
+    ) -> Keys:
+        """Find what is distinct."""
+        eras = np.where(np.isnan(year), len(ERAS), np.searchsorted(ERAS, year, side="right"))
+        code = (setup_index * len(accelerators) + device_index) * len(ERA_NAMES) + eras
+        code = code * 2 + serving
+        _, first, place = np.unique(code, return_index=True, return_inverse=True)
+        return cls(
+            tuple(setups[setup_index[row]] for row in first),
+            tuple(accelerators[device_index[row]] for row in first),
+            tuple(int(eras[row]) for row in first),
+            tuple(bool(serving[row]) for row in first),
+            place,
+            rows,
+        )
+
+    def labels(self) -> list[Labels]:
+        """Words for each."""
+        return [
+            labels_of(setup, accelerator, era=era, serving=served)
+            for setup, accelerator, era, served in zip(
+                self.setups, self.accelerators, self.eras, self.served, strict=True
+            )
+        ]
+
+
+def corrects(engine: Engine) -> bool:
+    """Whether there is anything to correct: the ideal machine is what it is."""
+    return not engine.overlaps
