@@ -7,7 +7,7 @@
     with PowerMeter(devices) as meter:
         meter.idle()                                  # baseline, 2 s
         with meter.window("decode"):                  # after the warm-up
-            n_calls = repeat_for(step, sync=sync, seconds=2.5)
+            n_calls = repeat_for(step, sync=sync, seconds=meter.needed_s)
     decode = meter.result("decode")
     decode.power_w                     # mean per device; None: see decode.reason
     decode.energy_j / n_calls          # all devices, one call
@@ -140,10 +140,15 @@ class PowerMeter:
         yield
         self._windows[name] = (start_s, self._now())
 
-    def idle(self, seconds: float = 2.5) -> None:
-        """Wait for `seconds` and account for them as "idle"."""
+    @property
+    def needed_s(self) -> float:
+        """Shortest window that these devices' sensors can say anything about."""
+        return max((log.needed_s for log in self._logs), default=0.0)
+
+    def idle(self, seconds: float | None = None) -> None:
+        """Wait for `seconds`, by default as long as needed, and call them "idle"."""
         with self.window("idle"):
-            self._stop.wait(seconds)
+            self._stop.wait(self.needed_s if seconds is None else seconds)
 
     def result(self, name: str) -> WindowEnergy:
         """Return the energy of the window called `name`.

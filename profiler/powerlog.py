@@ -49,11 +49,16 @@ class DeviceEnergy:
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """Mean watts by one way, or why not. `missing`: there never was such a sensor."""
+    """Mean watts by one way, or why not.
+
+    `missing`: there never was such a sensor. `held_w`: the one value that a sensor showed
+    throughout; alone it proves nothing, and agreeing with a counter it is no fault.
+    """
 
     power_w: float | None = None
     reason: str = ""
     missing: bool = False
+    held_w: float | None = None
 
 
 class DeviceLog:
@@ -74,6 +79,12 @@ class DeviceLog:
         self._has_counter = device.read("energy_j").reason != "unsupported"
         self._has_power = instant.reason != "unsupported" or self._averages
         self._limit_w = device.read("power_limit_w").value or _tdp_w(device)
+
+    @property
+    def needed_s(self) -> float:
+        """Shortest window that says anything; a tenth more than the rules ask for."""
+        averaging_s = AVERAGING_S if self._averages and not self._has_counter else 0.0
+        return 1.1 * MIN_WINDOW_S + averaging_s
 
     def read(self, now: Callable[[], float]) -> None:
         """Read both sensors; the time of a reading is the middle of its call."""
@@ -151,7 +162,7 @@ class DeviceLog:
             return _Figure(reason="sensor zero")
         coarse = all(value == round(value) for value in values)
         if len(set(values)) == 1 and not (coarse and len({value for _, value in series}) > 1):
-            return _Figure(reason="sensor stuck")
+            return _Figure(reason="sensor stuck", held_w=values[0])
         trouble = "" if coarse else _too_few_updates(update_period_s(series), start_s, end_s)
         if trouble:
             return _Figure(reason=trouble)
@@ -210,7 +221,9 @@ def _choose(counter: _Figure, samples: _Figure) -> tuple[float | None, str, str]
             )
         return counter.power_w, "counter", ""
     if counter.power_w is not None:
-        reason = "" if samples.missing else f"{samples.reason}, counter unchecked"
+        held_w = samples.held_w or 0.0
+        agrees = abs(held_w - counter.power_w) <= DOUBTFUL_FRAC * counter.power_w
+        reason = "" if samples.missing or agrees else f"{samples.reason}, counter unchecked"
         return counter.power_w, "counter", reason
     if samples.power_w is not None:
         reason = "" if counter.missing else f"{counter.reason}, samples used"

@@ -181,6 +181,22 @@ def test_a_sensor_in_whole_watts_may_stand_still_if_it_moved_before():
     assert device.run(log, 3.0).power_w == pytest.approx(300, rel=0.02)
 
 
+def test_a_sensor_that_stands_where_the_counter_says_is_not_stuck():
+    device = Fixed(power_w=140, energy_j=lambda t: 141 * t)
+    answer = device.run(DeviceLog(device), 3.0)
+    assert (answer.method, answer.reason) == ("counter", "")
+    assert answer.power_w == pytest.approx(141)
+    device = Fixed(power_w=140, energy_j=lambda t: 300 * t)
+    answer = device.run(DeviceLog(device), 3.0)
+    assert answer.reason == "sensor stuck, counter unchecked"
+
+
+def test_an_averaging_sensor_needs_a_longer_window():
+    assert PowerMeter([Fixed(average_power_w=90)]).needed_s == pytest.approx(3.2)  # 1.1 * 2 + 1
+    assert PowerMeter([Fixed(power_w=90, average_power_w=90)]).needed_s == pytest.approx(2.2)
+    assert PowerMeter([]).needed_s == 0.0
+
+
 def test_a_negative_sensor():
     device = Fixed(power_w=lambda t: 100 * (t % 1) - 5)
     answer = device.run(DeviceLog(device), 3.0)
@@ -232,7 +248,7 @@ def test_two_boards_on_the_machines_own_clock(nvml):
     start_s = time.monotonic()
     nvml.set(time_s=-1, on_s=start_s + 2.8, off_s=start_s + 30)
     with PowerMeter(nvml_devices()) as meter:
-        meter.idle(2.2)
+        meter.idle()
         time.sleep(1.0)
         with meter.window("decode"):
             time.sleep(2.5)
