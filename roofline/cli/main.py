@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "time, memory, power and energy of a model on a GPU",
     "explain": "where the time goes: every operator of prefill and decode",
     "specs": "what is known of GPUs, models and engines, with its sources",
+    "records": "measurements: list, show, export, validate, push, pull",
     "import": "results that other tools measured, into the store",
     "profile": "measure models, kernels and tabular estimators on this machine",
     "doctor": "what can be measured on this machine, what cannot, and why",

@@ -234,7 +234,7 @@ def test_a_name_no_repository_can_have(hub, store):
     [
         (OSError(28, "No space left on device"), FetchError, "No space left"),
         (ConnectionResetError(104, "reset"), OfflineError, "network"),
-        (ZeroDivisionError(), ZeroDivisionError, ""),
+        (ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
     ],
 )
 def test_what_breaks_on_the_way(hub, store, tmp_path, monkeypatch, error, kind, word):
