@@ -107,7 +107,7 @@ def amd_devices(visible: str | None = None) -> list[AmdDevice]:
     Parameters
     ----------
     visible : str, optional
-        As ``HIP_VISIBLE_DEVICES``, the default: indices.
+        As ``HIP_VISIBLE_DEVICES``, the default, or ``CUDA_VISIBLE_DEVICES``: indices.
 
     Raises
     ------
@@ -125,7 +125,8 @@ def amd_devices(visible: str | None = None) -> list[AmdDevice]:
         raise SensorError(
             refused.reason, f"AMD's management library gives nothing: {refused.reason}."
         ) from None
-    shown = os.environ.get("HIP_VISIBLE_DEVICES") if visible is None else visible
+    by_cuda = os.environ.get("CUDA_VISIBLE_DEVICES")  # HIP reads it too
+    shown = os.environ.get("HIP_VISIBLE_DEVICES", by_cuda) if visible is None else visible
     if shown is None:
         return devices
     indices = [int(word) for word in shown.split(",") if word.strip().isdigit()]

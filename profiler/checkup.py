@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -280,7 +281,7 @@ def check_store() -> Check:
             says="pyarrow is not installed",
             todo="pip install 'roofline[profile]'",
         )
-    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    parent = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass
@@ -291,7 +292,9 @@ def check_store() -> Check:
             says=f"{path} cannot be written: {error.strerror or error}",
             todo="set ROOFLINE_STORE to a folder of yours",
         )
-    return Check(what=what, status=YES, says=f"{path}{'' if path.exists() else ', not made yet'}")
+    return Check(
+        what=what, status=YES, says=f"{path}{'' if os.path.exists(path) else ', not made yet'}"
+    )
 
 
 def check_dstack(home: Path | None = None) -> Check:
@@ -304,7 +307,7 @@ def check_dstack(home: Path | None = None) -> Check:
             says="dstack is not installed",
             todo="pip install 'roofline[dstack]'",
         )
-    if not ((home or Path.home()) / ".dstack" / "config.yml").exists():
+    if not os.path.exists((home or Path.home()) / ".dstack" / "config.yml"):
         return Check(
             what=what,
             status=NO,

@@ -150,6 +150,8 @@ class TableDevice:
             return Sensor(float(function()))
         except RefusedError as refused:
             return Sensor(None, refused.reason)
+        except KeyError:  # vendors' libraries rename the keys of their answers
+            return Sensor(None, "unsupported")
 
     def throttle_words(self) -> str:
         """Nothing is known of throttling."""

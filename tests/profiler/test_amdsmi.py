@@ -80,7 +80,8 @@ MI300X = {
 @pytest.fixture
 def amd(monkeypatch, tmp_path):
     monkeypatch.setattr(reader, "ROCM_COPY", tmp_path / "none")
-    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    for name in ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
 
     def open_with(**changes):
         monkeypatch.setitem(sys.modules, "amdsmi", standin(**(MI300X | changes)))
@@ -123,6 +124,7 @@ def test_a_board_with_an_average_alone(amd):
         ({"power_info": {"current_socket_power": 0}}, "power_w", "unsupported"),
         ({"clock_info": {"clk": "N/A"}}, "clock_hz", "unsupported"),
         ({"power_cap_info": 999}, "power_limit_w", "error"),
+        ({"power_cap_info": {"cap": 1}}, "power_limit_w", "unsupported"),  # a key renamed
     ],
 )
 def test_a_field_that_fails_says_why(amd, changes, field, reason):
