@@ -107,16 +107,21 @@ def load_figures(folder: Path = FIGURES) -> pd.DataFrame:
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of outside sources with the corrections that ``sources.toml`` states.
 
-    Figures that a source does not measure as we define them are emptied, times of whole
-    requests moved to their own column, and power scaled where its error is known.
+    Rows that were read wrongly are left out, figures that a source does not measure as we
+    define them are emptied, times of whole requests moved to their own column, and power
+    scaled where its error is known. Not for `load_figures`, which are corrected already.
     """
+    for name, source in load_sources().items():
+        for place in source.get("drop", ()):
+            wrong = (table["source"] == name) & table["source_ref"].str.contains(place, regex=False)
+            table = table[~wrong]
     numbers = [*MEASURED, "output_tokens"]
     table = table.assign(**{name: pd.to_numeric(table[name]).astype(float) for name in numbers})
     for name, source in load_sources().items():
         rows = table["source"] == name
         table.loc[rows, list(source.get("blank", ()))] = np.nan
-        for model, columns in source.get("blank_models", {}).items():
-            table.loc[rows & table["model"].str.startswith(model, na=False), columns] = np.nan
+        for place, columns in source.get("blank_places", {}).items():
+            table.loc[rows & table["source_ref"].str.startswith(place), columns] = np.nan
         if source.get("tpot_means") == "whole request":
             whole_s = table["tpot_s"] * table["output_tokens"]
             table["e2e_s"] = table["e2e_s"].fillna(whole_s.where(rows))
@@ -128,7 +133,7 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """All rows of an outside table that our table may hold, in its columns."""
-    table = corrected(table[table["source"].isin(load_sources())].reset_index(drop=True))
+    table = corrected(table[table["source"].isin(load_sources())]).reset_index(drop=True)
     result = compare(table)
     scenarios = scenarios_of(table)
     good = (result["reason"] == "") & result[[f"measured_{m}" for m in METRICS]].notna().any(axis=1)

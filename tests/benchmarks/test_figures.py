@@ -199,7 +199,8 @@ def test_corrections_are_those_that_the_sources_state():
         {"source": "darsh", "power_w": 80.0, "energy_per_output_token_j": 2.0, "tpot_s": 0.02},
         {"source": "dstack", "tpot_s": 0.01, "e2e_s": None, "output_tokens": 100.0},
         {"source": "llm-d-benchmark", "ttft_s": 0.1},
-        {"source": "rig4x3090", "model": "gemma-4-12B-it-FP8-Dynamic", "ttft_s": 0.04},
+        {"source": "rig4x3090", "source_ref": "orch/gemma-4-12B-it-FP8", "ttft_s": 0.04},
+        {"source": "rocm_vllm_docs", "source_ref": "README.md 2025-01-29_7a292f9b0.md"},
     )
     fixed = corrected(rows)
     assert fixed.loc[0, "power_w"] == pytest.approx(100.0)  # 80 W / 0.8
@@ -207,6 +208,7 @@ def test_corrections_are_those_that_the_sources_state():
     assert fixed.loc[1, "e2e_s"] == pytest.approx(1.0)  # 100 tokens at 10 ms
     assert math.isnan(fixed.loc[1, "tpot_s"])
     assert fixed.loc[2:3, "ttft_s"].isna().all()
+    assert fixed.index.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
