@@ -258,4 +258,5 @@ def l2_flush(device: int = 0) -> Callable[[], object]:
     cache_bytes = int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0))
     n_bytes = max(MIN_FLUSH_BYTES, 2 * cache_bytes)
     buffer = torch.empty(n_bytes, dtype=torch.int8, device=f"cuda:{device}")
-    return buffer.zero_
+    flush: Callable[[], object] = buffer.zero_
+    return flush
