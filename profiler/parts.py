@@ -208,9 +208,13 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table
         with open(path, "rb") as source:
             file = pa.parquet.ParquetFile(source)
             names = file.schema_arrow.names
-            _check_version(names, file)
-            wanted = [name for name in (columns or COLUMNS) if name in names]
-            return as_current(file.read(columns=wanted), columns)
+            _check_ours(names)
+            wanted = {"schema_version", *(columns or COLUMNS)}
+            # Threads cost more than they gain on files of a few rows.
+            table = file.read([name for name in names if name in wanted], use_threads=False)
+        _check_version(table["schema_version"])
+        _check_columns(names)
+        return as_current(table, columns)
     except OSError as error:
         reason = error.strerror or _first_line(error)
         raise InvalidInputError(f"cannot be read ({reason})") from None
@@ -223,16 +227,19 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table
 def as_current(table: pyarrow.Table, columns: Sequence[str] | None = None) -> pyarrow.Table:
     """`table` with the columns, order and types of the current schema."""
     pa, schema = import_pyarrow(), arrow_schema()
-    made: dict[str, Any] = {}
-    for name in columns or COLUMNS:
-        kind = schema.field(name).type
-        if name in table.column_names:
-            made[name] = table[name].cast(kind)
-        else:
-            made[name] = pa.nulls(table.num_rows, kind)
-        if COLUMNS[name].type == "text":
-            made[name] = pa.compute.fill_null(made[name], "")
-    return pa.table(made, schema=schema if columns is None else None)
+    made: list[Any] = []
+    given = dict(zip(table.column_names, table.columns, strict=True))
+    wanted = [schema.field(name) for name in columns or COLUMNS]
+    for field in wanted:
+        column = given.get(field.name)
+        if column is None:
+            column = pa.nulls(table.num_rows, field.type)
+        elif column.type != field.type:
+            column = column.cast(field.type)
+        if column.null_count and COLUMNS[field.name].type == "text":
+            column = pa.compute.fill_null(column, "")
+        made.append(column)
+    return pa.Table.from_arrays(made, schema=pa.schema(wanted))
 
 
 def measurements_of(
@@ -259,18 +266,22 @@ def rows_as_measurements(
     return found
 
 
-def _check_version(names: Sequence[str], file: Any) -> None:
-    """Refuse what is not ours, and rows of a newer schema."""
+def _check_ours(names: Sequence[str]) -> None:
     if not {"schema_version", "kind"} <= set(names):
         raise InvalidInputError("no measurements: it lacks the columns schema_version and kind")
+
+
+def _check_version(versions: Any) -> None:
     pa = import_pyarrow()
-    versions = file.read(columns=["schema_version"])["schema_version"].cast(pa.int64())
-    newest = pa.compute.max(versions).as_py()
+    newest = pa.compute.max(versions.cast(pa.int64())).as_py()
     if newest is not None and newest > SCHEMA_VERSION:
         raise InvalidInputError(
             f"written in schema {newest}, this version reads up to {SCHEMA_VERSION}: install a "
             f"newer roofline"
         )
+
+
+def _check_columns(names: Sequence[str]) -> None:
     # pandas keeps its index in columns of this form.
     foreign = [name for name in names if name not in COLUMNS and not name.startswith("__")]
     if foreign:
