@@ -50,7 +50,8 @@ def read_table_file(path: Path, on_problem: OnProblem = log_problem) -> list[Mea
     try:
         if suffix == ".parquet":
             return measurements_of(read_part(path), path.name, on_problem)
-        text = path.read_text(encoding="utf-8")
+        # As bytes: line breaks inside cells stay what they are. Spreadsheets add the mark.
+        text = path.read_bytes().decode("utf-8-sig")
         rows = _READERS[suffix](text)
     except InvalidInputError as error:
         raise InvalidInputError(
@@ -107,7 +108,7 @@ def _json_rows(text: str) -> list[Any]:
 
 def _jsonl_rows(text: str) -> list[Any]:
     rows: list[Any] = []
-    for line in filter(str.strip, text.splitlines()):
+    for line in filter(str.strip, text.split("\n")):
         try:
             rows.append(json.loads(line))
         except (ValueError, RecursionError):
@@ -147,7 +148,7 @@ def write_table_file(table: pyarrow.Table, path: Path) -> None:
 
 def _as_csv(table: pyarrow.Table) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)  # ends lines with CR LF (RFC 4180), and so quotes both in cells
     writer.writerow(table.column_names)
     for row in table.to_pylist():
         writer.writerow([_as_cell(value) for value in row.values()])

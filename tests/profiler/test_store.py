@@ -251,6 +251,11 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, name, text, word):
     assert "\n" not in str(refused.value)
 
 
+def test_a_spreadsheets_byte_order_mark(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfkind,model\r\nllm,gpt2\r\n")
+    assert load_measurements([tmp_path / "a.csv"]) == [Measurement(kind="llm", model="gpt2")]
+
+
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(InvalidInputError, match="no file or folder"):
         load_measurements([tmp_path / "nothing.csv"])
