@@ -213,7 +213,7 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table
             # Threads cost more than they gain on files of a few rows.
             table = file.read([name for name in names if name in wanted], use_threads=False)
         _check_version(table["schema_version"])
-        _check_columns(names)
+        check_columns(names)
         return as_current(table, columns)
     except OSError as error:
         reason = error.strerror or _first_line(error)
@@ -281,11 +281,12 @@ def _check_version(versions: Any) -> None:
         )
 
 
-def _check_columns(names: Sequence[str]) -> None:
+def check_columns(names: Sequence[str]) -> None:
+    """Refuse columns that no measurement has; facts that were joined are some."""
     # pandas keeps its index in columns of this form.
     foreign = [name for name in names if name not in COLUMNS and not name.startswith("__")]
     if foreign:
-        raise InvalidInputError(f"a measurement has no columns {', '.join(foreign[:5])}")
+        raise InvalidInputError(f"a measurement has no column {', '.join(foreign[:4])}")
 
 
 def _first_line(error: BaseException) -> str:

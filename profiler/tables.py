@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.parts import (
     OnProblem,
     Problem,
+    check_columns,
     import_pyarrow,
     log_problem,
     measurements_of,
@@ -69,8 +70,10 @@ def _bare(error: InvalidInputError) -> str:
 def _csv_rows(text: str) -> list[Any]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # cells of samples are long
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    if "kind" not in (reader.fieldnames or ()):
+    names = reader.fieldnames or ()
+    if "kind" not in names:
         raise InvalidInputError("it lacks the column kind")
+    check_columns(names)
     return [_csv_row(row) for row in reader]
 
 

@@ -234,6 +234,7 @@ def test_every_format_is_read_back(store, tmp_path, suffix, problems):
     [
         ("a.csv", "model,ms\ngpt2,1\n", "lacks the column kind"),
         ("a.csv", "", "lacks the column kind"),
+        ("a.csv", "kind,model,tpot_ms\nllm,gpt2,1\n", "no column tpot_ms"),
         ("a.json", "{", "no JSON"),
         ("a.json", "[1, 2]", "no object"),
         ("a.json", '{"results": []}', "no object"),
@@ -265,7 +266,6 @@ def test_a_path_that_is_not_there(tmp_path):
     ("name", "text", "bad", "good"),
     [
         ("a.csv", "kind,model,tpot_s\nllm,gpt2,fast\nllm,gpt2,0.5\nllm,gpt2,1,2\n", [1, 3], 1),
-        ("a.csv", "kind,model,tpot_ms\nllm,gpt2,1\n", [1], 0),
         ("a.jsonl", '{"kind": "llm", "model": "gpt2"}\n{"kind": "ll', [2], 1),
         ("a.json", '[{"kind": "llm", "model": "gpt2"}, 3, {"kind": "gpu"}]', [2, 3], 1),
     ],
