@@ -20,10 +20,12 @@ from roofline.correction import CaseShares, Correction
 from roofline.devices import CaseDevices, DeviceColumns
 from roofline.estimate import Estimate
 from roofline.phase_costs import Setup, Stretch, Work, limited
+from roofline.physics.constants import MEMORY_CLOCK_FRAC
 from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Layout
 from roofline.physics.phases import PhaseCost, summed
 from roofline.physics.plan import ARITHMETIC
+from roofline.physics.power import memory_stretch
 from roofline.physics.step import OperatorCosts, operator_costs
 from roofline.predict import predict
 from roofline.pricing import BOUNDS
@@ -181,7 +183,10 @@ def _decode(
 def _clock(cost: PhaseCost, devices: CaseDevices, work: Work) -> float:
     """Clock under the power limit, relative to that without."""
     under = limited(cost, devices, work.power_limit_w)
-    return float(cost.compute_s[0] / under.compute_s[0]) if under.compute_s[0] > 0 else 1.0
+    if under.compute_s[0] > 0:
+        return float(cost.compute_s[0] / under.compute_s[0])
+    stretch = float(under.memory_s[0] / cost.memory_s[0]) if cost.memory_s[0] > 0 else 1.0
+    return MEMORY_CLOCK_FRAC / stretch if stretch > 1.0 else 1.0
 
 
 def _rows(
@@ -193,6 +198,7 @@ def _rows(
     passes = float(stretch.passes[0])
     parts = _times(costs, whole, overlaps=setup.engine.overlaps)
     parts[0] /= clock
+    parts[1] *= memory_stretch(clock)
     parts *= costs.count * passes * staged
     labels = _labels(stretch, costs)
     for index, label in enumerate(labels):

@@ -23,7 +23,7 @@ from roofline.physics.phases import (
     prefill_pass,
 )
 from roofline.physics.plan import Plan, Whole
-from roofline.physics.power import capped_slowdown
+from roofline.physics.power import capped_slowdown, memory_stretch, other_energy_frac
 from specs.engine import Engine, get_engine
 from specs.model import Model
 
@@ -211,7 +211,8 @@ def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> Phase
         compute_j=cost.compute_j,
         other_j=cost.other_j,
         compute_s=cost.compute_s,
-        other_s=cost.time_s - cost.compute_s,
+        memory_s=cost.memory_s,
+        other_s=np.maximum(cost.time_s - cost.compute_s - cost.memory_s, 0.0),
         idle_w=devices.idle_w,
         default_cap_w=devices.tdp_w,
         limit_w=np.minimum(limit_w, devices.tdp_w),
@@ -219,9 +220,12 @@ def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> Phase
     # Demand may meet the default limit exactly; rounding must not throttle it there.
     clock = np.where(binding, clock, 1.0)
     compute_s = cost.compute_s / clock
+    memory_s = cost.memory_s * memory_stretch(clock)
     return replace(
         cost,
         compute_s=compute_s,
-        time_s=cost.time_s - cost.compute_s + compute_s,
+        memory_s=memory_s,
+        time_s=cost.time_s - cost.compute_s - cost.memory_s + compute_s + memory_s,
         compute_j=cost.compute_j * clock**2,
+        other_j=cost.other_j * other_energy_frac(clock),
     )

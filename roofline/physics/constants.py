@@ -109,3 +109,11 @@ and 256 fp32 FLOPs per clock (CUDA C++ Programming Guide, table of arithmetic th
 GA100 and Turing 16 and 128; AMD compute units a quarter of their lanes. It makes the
 softmax of Blackwell, whose matrix units doubled and special functions did not, half of
 the attention time (Shah et al., "FlashAttention-3", 2024, section 3.2, for Hopper)."""
+
+MEMORY_CLOCK_FRAC, OTHER_ENERGY_FLOOR_FRAC = 0.6, 0.6
+"""Share of the core clock below which memory-bound kernels slow down with it, and share of
+the energy of traffic and standby that is left at the lowest voltage. Decode of 3B to 32B
+models under power limits keeps within 3% of its pace while power above idle falls to 0.75 of
+demand, then slows by 1.07 to 1.15 at 0.65 to 0.55, 1.3 to 1.5 at 0.45, 1.6 to 2.3 at 0.35 and
+3.5 at 0.15 (DarshEllisd/LLM-Power-Cap-Expt, RTX 5000 Ada and RTX PRO 6000, 70 sweeps): about
+0.6 over that share. An RTX 4000 Ada slows twice as much below 0.5."""
