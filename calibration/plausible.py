@@ -45,6 +45,10 @@ SLIP_FACTOR = 3.0
 """How far from the round factor a slip may lie: predictions are off by less than this for
 nearly every known measurement, and honest machines are not off by hundreds."""
 
+STREAMS = frozenset(["read", "copy", "triad", "stream_read", "stream_copy", "stream_triad"])
+CACHES = 4.0
+"""Arrays that many times the last cache come from memory, all but a remainder."""
+
 SUM_SLACK_FRAC = 0.25
 """How far TTFT and TPOT of a static batch may miss its end-to-end time: medians do not
 add up exactly, and some tools count the last step differently."""
@@ -65,11 +69,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All findings, how many rows were held against a prediction, and why others were not."""
+    """All findings, how many rows were held against a floor, and why others were not."""
 
     findings: tuple[Finding, ...]
     rows: int
-    predicted: int
+    checked: int
     unchecked: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -87,32 +91,46 @@ def check(measurements: Sequence[Measurement]) -> Verdict:
     at their own sizes. A rate is held against it as the time that it implies.
     """
     names = _Names()
-    scenarios, reasons = {}, Counter[str]()
-    for index, row in enumerate(measurements):
-        scenario, reason = _scenario(row, names)
-        if reason:
-            reasons[reason] += 1
-        elif scenario:
-            scenarios[index] = scenario
-    priced, failed = _price(scenarios)
-    reasons.update(failed)
+    priced, floors, reasons = _held(measurements, names)
     findings: list[Finding] = []
     for index, row in enumerate(measurements):
         say = _Say(row=index + 1, point_id=row.point_id, findings=findings)
         if index in priced:
             _check_times(row, priced[index], say)
             _check_energy(row, priced[index], say)
+        if index in floors:
+            _check_kernel(row, floors[index], say)
         device = names.device(row.gpu)
-        if row.kind == "kernel" and isinstance(device, Accelerator):
-            _check_product(row, device, say)
         _check_power(row, device if isinstance(device, Accelerator) else None, say)
         _check_sums(row, say)
     return Verdict(
         findings=tuple(findings),
         rows=len(measurements),
-        predicted=len(priced),
+        checked=len(priced) + len(floors),
         unchecked=dict(reasons.most_common()),
     )
+
+
+def _held(
+    measurements: Sequence[Measurement], names: _Names
+) -> tuple[dict[int, dict[str, float]], dict[int, float], Counter[str]]:
+    """Predictions by row, floors of kernels by row, and why other rows have neither."""
+    scenarios: dict[int, dict[str, Any]] = {}
+    floors: dict[int, float] = {}
+    reasons = Counter[str]()
+    for index, row in enumerate(measurements):
+        if row.quality == "failed":
+            reason = "point failed: no figures"
+        elif row.kind == "kernel":
+            floors[index], reason = _kernel_floor_s(row, names)
+        else:
+            scenarios[index], reason = _scenario(row, names)
+        if reason:
+            reasons[reason] += 1
+            floors.pop(index, None)
+            scenarios.pop(index, None)
+    priced, failed = _price(scenarios)
+    return priced, floors, reasons + failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +182,8 @@ class _Names:
 
 def _scenario(row: Measurement, names: _Names) -> tuple[dict[str, Any], str]:
     """What the row asks of the predictor, or why it cannot be asked."""
-    if row.quality == "failed":
-        return {}, "point failed: no figures"
     if row.kind != "llm":
-        return {}, "" if row.kind == "kernel" else f"no floor for {row.kind} rows"
+        return {}, f"no floor for {row.kind} rows"
     if row.mode == "disagg":
         return {}, "disaggregated prefill and decode"
     device, model = names.device(row.gpu), names.model(row.model)
@@ -288,17 +304,43 @@ def _check_energy(row: Measurement, priced: Mapping[str, float], say: _Say) -> N
         say("unit", "energy_per_output_token_j", value, predicted, slip)
 
 
-def _check_product(row: Measurement, device: Accelerator, say: _Say) -> None:
-    """A matrix product against the dense peak; caches may beat the memory, nothing this."""
+def _kernel_floor_s(row: Measurement, names: _Names) -> tuple[float, str]:
+    """Shortest time of a kernel, or 0 and why there is none."""
+    device = names.device(row.gpu)
+    if isinstance(device, str):
+        return 0.0, device
+    if row.latency_s is None:
+        return 0.0, "no time"
+    if row.op in STREAMS and row.size_bytes:
+        if not row.size_bytes > CACHES * device.cache_bytes > 0:
+            return 0.0, "arrays that a cache may hold"
+        return row.size_bytes / device.mem_bytes_per_s, ""
+    work_flops = _kernel_flops(row)
+    if not work_flops:
+        return 0.0, f"no floor for {row.op or 'kernel'} rows"
     peak = device.peak_flops_per_s.get(row.dtype)
-    if row.op != "gemm" or peak is None:
-        return
-    if not (row.m and row.n and row.k and row.latency_s):
-        return
-    floor_s = 2.0 * row.m * row.n * row.k * (row.batch or 1) / peak
+    if peak is None:
+        return 0.0, f"no {row.dtype or 'stated'} peak of the accelerator"
+    return work_flops / peak, ""
+
+
+def _kernel_flops(row: Measurement) -> float:
+    """Operations that must be done; a multiply-add counts as two."""
+    if row.op == "gemm":
+        return 2.0 * (row.m or 0) * (row.n or 0) * (row.k or 0) * (row.batch or 1)
+    if row.op.startswith("attention"):
+        queries, keys = row.q_len or 0, row.kv_len or 0
+        # A causal prefill masks half: no query sees a key after it.
+        pairs = queries * (queries + 1) / 2 if row.op == "attention_prefill" else queries * keys
+        return 4.0 * (row.batch or 1) * (row.heads or 0) * (row.head_dim or 0) * pairs
+    return 0.0
+
+
+def _check_kernel(row: Measurement, floor_s: float, say: _Say) -> None:
+    assert row.latency_s is not None  # `_kernel_floor_s` found a floor for it
     if row.latency_s * (1.0 + FLOOR_SLACK_FRAC) < floor_s:
         slip = _slip(row.latency_s / floor_s, SLIPS)
-        says = slip or f"{floor_s / row.latency_s:.2f} times the dense {row.dtype} peak"
+        says = slip or f"{floor_s / row.latency_s:.2f} times faster than the ideal machine"
         say("unit" if slip else "floor", "latency_s", row.latency_s, floor_s, says)
 
 

@@ -238,7 +238,7 @@ def _validate(args: Namespace) -> None:
     from roofline.report.records import verdict_text
 
     findings = [(f.row, f.rule, f.column, f.value, f.limit, f.says) for f in verdict.findings]
-    print_text(verdict_text(rows, findings, verdict.predicted, verdict.unchecked))
+    print_text(verdict_text(rows, findings, verdict.checked, verdict.unchecked))
 
 
 def _push(args: Namespace) -> None:

@@ -107,15 +107,15 @@ def _value(name: str, value: Any) -> str:
 def verdict_text(
     records: Sequence[Measurement],
     findings: Sequence[tuple[int, str, str, float, float, str]],
-    predicted: int,
+    checked: int,
     unchecked: Mapping[str, int],
 ) -> str:
     """What was found wrong; a finding is row (from 1), rule, column, value, limit, words."""
     lines = [
-        f"{len(records):,} measurements, {predicted:,} held against a prediction, "
+        f"{len(records):,} measurements, {checked:,} held against the ideal machine, "
         f"{len(findings):,} findings"
     ]
-    lines += [f"  {count:,} not held against one: {why}" for why, count in unchecked.items()]
+    lines += [f"  {count:,} not held against it: {why}" for why, count in unchecked.items()]
     if findings:
         head = ("row", "point", "rule", "column", "value", "limit", "")
         rows = [

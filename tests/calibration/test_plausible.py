@@ -39,7 +39,7 @@ def test_a_believable_row_has_no_finding(predicted):
     )
     verdict = check([row])
     assert verdict.findings == ()
-    assert (verdict.rows, verdict.predicted, verdict.unchecked) == (1, 1, {})
+    assert (verdict.rows, verdict.checked, verdict.unchecked) == (1, 1, {})
 
 
 @pytest.mark.parametrize("figure", ["ttft_s", "tpot_s", "e2e_s"])
@@ -136,6 +136,34 @@ def test_a_matrix_product_beyond_the_dense_peak():
     assert found(twice) == {(1, "floor", "latency_s")}
 
 
+def test_other_kernels():
+    given = {"kind": "kernel", "gpu": "l4", "dtype": "bf16"}
+    # Causal, 4096 tokens, 32 heads of 128: 4*32*128 * 4096*4097/2 = 137.5 GFLOP, 1.136 ms.
+    prefill = {"op": "attention_prefill", "q_len": 4096, "kv_len": 4096, "batch": 1}
+    heads = {"heads": 32, "head_dim": 128}
+    # 3 GB at 300 GB/s take 10 ms; the L4's cache holds 48 MB, so 100 MB may be in it.
+    copy, small = ({"op": "copy", "size_bytes": n} for n in (3_000_000_000, 100_000_000))
+    rows = [
+        Measurement(**given, **prefill, **heads, latency_s=1.2e-3),
+        Measurement(**given, **prefill, **heads, latency_s=0.9e-3),
+        Measurement(**given, **copy, latency_s=11e-3),
+        Measurement(**given, **copy, latency_s=8e-3),
+        Measurement(**given, **small, latency_s=1e-5),
+        Measurement(**{**given, "dtype": "int3"}, op="gemm", m=8, n=8, k=8, latency_s=1e-5),
+        Measurement(**given, op="launch", latency_s=1e-5),
+        Measurement(**given, op="gemm", m=8, n=8, k=8, quality="failed", reason="memory"),
+    ]
+    verdict = check(rows)
+    assert found(*rows) == {(2, "floor", "latency_s"), (4, "floor", "latency_s")}
+    assert verdict.checked == 4
+    assert verdict.unchecked == {
+        "arrays that a cache may hold": 1,
+        "no int3 peak of the accelerator": 1,
+        "no floor for launch rows": 1,
+        "point failed: no figures": 1,
+    }
+
+
 def test_rows_that_cannot_be_checked_say_why():
     rows = [
         llm(gpu=""),
@@ -147,7 +175,7 @@ def test_rows_that_cannot_be_checked_say_why():
         llm(quality="failed", reason="out of memory"),
     ]
     verdict = check(rows)
-    assert verdict.predicted == 0
+    assert verdict.checked == 0
     assert sum(verdict.unchecked.values()) == len(rows)
     assert set(verdict.unchecked) > {"accelerator not identified", "point failed: no figures"}
     assert check([]).findings == ()

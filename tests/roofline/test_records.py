@@ -113,12 +113,12 @@ def test_export_with_facts(store, capsys, tmp_path):
 
 def test_validate_says_which_rows_and_why(store, capsys):
     text = said(capsys, "validate")
-    assert "4 measurements, 2 held against a prediction, 1 findings" in text
+    assert "4 measurements, 2 held against the ideal machine, 1 findings" in text
     row = next(line for line in text.splitlines() if "milliseconds taken for seconds" in line)
     assert row.split()[:4] == ["2", ROWS[1].point_id[:10], "unit", "tpot_s"]
     found = answer(capsys, "validate")
     assert [(f["row"], f["rule"]) for f in found["findings"]] == [(2, "unit")]
-    assert found["unchecked"] == {"no floor for tabular rows": 1}
+    assert found["unchecked"] == {"no floor for tabular rows": 1, "no time": 1}
 
 
 def test_push_and_pull(store, capsys, tmp_path):
