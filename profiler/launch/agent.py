@@ -23,8 +23,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any
 
 from profiler.launch.blocks import encode
 
@@ -159,7 +160,7 @@ class Power:
 
             self._devices, reasons = find_devices(("nvml", "amdsmi"))
             self.reason = "" if self._devices else f"power: {', '.join(sorted(reasons.values()))}"
-        except Exception as error:  # noqa: BLE001  a sensor must never cost the measurement
+        except Exception as error:  # a sensor must never cost the measurement
             self.reason = f"power: {type(error).__name__}"
 
     def devices(self) -> list[dict[str, Any]]:

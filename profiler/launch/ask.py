@@ -36,7 +36,9 @@ class Ask:
     input_lens, output_lens : tuple of int
         Tokens of a request.
     weight_dtype : str
-        As the engine's ``--dtype`` takes it, "" for the checkpoint's.
+        Such as "bf16", "" for the checkpoint's; transformers takes several, with commas.
+    capture : str
+        For transformers: eager, compiled, graph, with commas.
     weights : bool
         Load the real weights instead of random ones.
     max_minutes : float
@@ -50,6 +52,7 @@ class Ask:
     input_lens: tuple[int, ...] = (512,)
     output_lens: tuple[int, ...] = (128,)
     weight_dtype: str = ""
+    capture: str = "eager"
     weights: bool = False
     max_minutes: float | None = None
 
@@ -65,8 +68,14 @@ class Ask:
                 f"--engine {self.engine!r:.40} has no recipe for a rented machine; it can be "
                 f"{', '.join(ENGINES)}."
             )
-        if not re.fullmatch(r"[a-z0-9_]{0,20}", self.weight_dtype):
-            raise InvalidInputError(f"{self.weight_dtype!r:.40} is no weight format; give bf16.")
+        several = "," if self.engine == "transformers" else ""
+        if not re.fullmatch(rf"[a-z0-9_{several}]{{0,60}}", self.weight_dtype):
+            raise InvalidInputError(
+                f"--dtype {self.weight_dtype!r:.40} is no weight format of {self.engine}; give "
+                f"one, such as bf16."
+            )
+        if not re.fullmatch(r"[a-z,]{1,40}", self.capture):
+            raise InvalidInputError(f"--capture {self.capture!r:.40} is none; give eager or graph.")
         if not self.batches and not self.concurrencies:
             raise InvalidInputError("nothing to measure; give --batch or --concurrency.")
         for numbers in (self.batches, self.concurrencies, self.input_lens, self.output_lens):

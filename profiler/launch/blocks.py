@@ -21,8 +21,9 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Iterable
+from typing import Any
 
 MARK = "@roofline1"
 PART_CHARS = 700

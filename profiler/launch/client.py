@@ -19,10 +19,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
-_WORDS = "the of and to in is that for it as was with be by on not he his but at are this".split()
+_WORDS = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "by")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -30,7 +30,7 @@ def pinned(image: str, *, insecure: bool = False) -> tuple[str, str]:
         digest = _ask(host, repository, tag, insecure=insecure)
     except ImportError:
         return image, f"image {image} is not pinned: python-dxf is not installed"
-    except Exception as error:  # noqa: BLE001  requests, dxf and ssl have no common base
+    except Exception as error:  # requests, dxf and ssl share no base class
         why = " ".join(str(error).split())[:80] or type(error).__name__
         return image, f"image {image} is not pinned, its registry did not answer: {why}"
     if not _DIGEST.fullmatch(digest):

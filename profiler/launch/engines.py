@@ -103,7 +103,8 @@ def _transformers(ask: Ask, target: Target) -> Iterable[Step]:
         ("output-len", ask.output_lens),
     ):
         argv += [f"--{option}", ",".join(map(str, values))]
-    argv += ["--weight-dtype", ask.weight_dtype] if ask.weight_dtype else []
+    argv += ["--capture", ask.capture, "--num-gpus", str(max(1, target.count))]
+    argv += ["--dtype", ask.weight_dtype] if ask.weight_dtype else []
     argv += ["--weights"] if ask.weights else []
     argv += ["--max-minutes", f"{ask.max_minutes:g}"] if ask.max_minutes else []
     yield Step(

@@ -9,7 +9,7 @@ from typing import Any
 
 from profiler.launch.ask import Ask
 from profiler.launch.task import Limits, secrets_of
-from specs.errors import InvalidInputError, RooflineError
+from specs.errors import InvalidInputError
 
 _ALIASES = {"hf": "transformers", "llamacpp": "llama.cpp", "text-generation-inference": "tgi"}
 
@@ -31,28 +31,34 @@ def ask_of(args: Namespace) -> Ask:
         raise InvalidInputError("no model to measure; give --model, such as Qwen/Qwen3-8B.")
     engine = (getattr(args, "engine", "") or "transformers").lower()
     concurrencies = _sizes(args, "concurrency")
-    batches = _sizes(args, "batch") or (() if concurrencies else (1,))
-    weights = bool(getattr(args, "weights", False))
-    ask = Ask(
+    batches = () if concurrencies and not _given(args, "batch") else _sizes(args, "batch")
+    return Ask(
         model=str(model),
         engine=_ALIASES.get(engine, engine),
-        batches=batches,
+        batches=batches or (() if concurrencies else (1,)),
         concurrencies=concurrencies,
         input_lens=_sizes(args, "input_len") or (512,),
         output_lens=_sizes(args, "output_len") or (128,),
-        weight_dtype=_dtype(args, str(model)),
-        weights=weights,
+        weight_dtype=_joined(args, "dtype"),
+        capture=_joined(args, "capture") or "eager",
+        weights=bool(getattr(args, "weights", False)),
         max_minutes=getattr(args, "max_minutes", None),
     )
-    return ask
+
+
+def _given(args: Namespace, name: str) -> bool:
+    """Whether an option was written, not defaulted; our parser notes which were."""
+    return name in getattr(args, "_given", {name: None})
 
 
 def _sizes(args: Namespace, name: str) -> tuple[int, ...]:
     given: Any = getattr(args, name, None)
     if given is None or given == "":
         return ()
-    words: Sequence[Any] = given.split(",") if isinstance(given, str) else (
-        given if isinstance(given, (list, tuple)) else (given,)
+    words: Sequence[Any] = (
+        given.split(",")
+        if isinstance(given, str)
+        else (given if isinstance(given, (list, tuple)) else (given,))
     )
     try:
         return tuple(dict.fromkeys(int(word) for word in words))
@@ -63,15 +69,9 @@ def _sizes(args: Namespace, name: str) -> tuple[int, ...]:
         ) from None
 
 
-def _dtype(args: Namespace, model: str) -> str:
-    """Weight format that was asked for, or the checkpoint's: a result has to state one."""
-    for name in ("weight_dtype", "dtype"):
-        given = getattr(args, name, None)
-        if isinstance(given, (list, tuple)) and given:
-            given = given[0]
-        if given:
-            return str(given)
-    return ""
+def _joined(args: Namespace, name: str) -> str:
+    given: Any = getattr(args, name, None) or ""
+    return given if isinstance(given, str) else ",".join(map(str, given))
 
 
 def limits_of(args: Namespace) -> Limits:

@@ -63,7 +63,7 @@ def collect(
     notes = _gaps(decoded)
     for block in decoded.blocks:
         try:
-            rows += _rows(block, common, ask, run.name)
+            rows += _rows(block, common, ask)
         except RooflineError as error:
             name = f"{run.name}-{block.get('step')}-{block.get('result', 'result')}"
             unread[name] = str(block.get("text", ""))
@@ -124,9 +124,7 @@ def _slug(*names: str) -> str:
     return ""
 
 
-def _rows(
-    block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask, run: str
-) -> list[Measurement]:
+def _rows(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> list[Measurement]:
     if block.get("kind") == "rows":
         return [_filled(row, common) for row in _part(block)]
     if block.get("kind") != "result":
@@ -140,9 +138,7 @@ def _rows(
     read = READERS.get(str(block["format"]), imported)
     rows = [_filled(row, common) for row in read(block, common, ask)]
     watts = block.get("power_w")
-    return [
-        replace(row, power_w=watts) if watts and row.power_w is None else row for row in rows
-    ]
+    return [replace(row, power_w=watts) if watts and row.power_w is None else row for row in rows]
 
 
 def _part(block: Mapping[str, Any]) -> list[Measurement]:
@@ -224,7 +220,7 @@ def _gaps(decoded: Decoded) -> list[str]:
     return notes
 
 
-def _client(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> list[Measurement]:
+def _client(block: Mapping[str, Any], common: Mapping[str, Any], _: Ask) -> list[Measurement]:
     """Read what `profiler.launch.client` wrote."""
     result = json.loads(str(block["text"]))
     asked = dict(block["points"][0])
@@ -237,7 +233,7 @@ def _client(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> li
         if out > 1 and r["e2e_s"] > r["ttft_s"]
     ]
     failed = int(result["failed"])
-    columns = {
+    columns: dict[str, Any] = {
         **asked,
         "input_tokens": _mean(ins),
         "output_tokens": _mean(outs),
@@ -248,11 +244,18 @@ def _client(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> li
         "total_tok_s": (sum(ins) + sum(outs)) / result["duration_s"],
         "n_samples": len(done),
         "samples_s": [r["e2e_s"] for r in done],
-        "raw": [RawFigure(name="duration_s", statistic="total", unit="s", value=result["duration_s"])],
+        "raw": [
+            RawFigure(name="duration_s", statistic="total", unit="s", value=result["duration_s"])
+        ],
     }
-    quality = {"quality": "partial", "reason": f"{failed} requests failed"} if failed else {}
-    tool = {"tool": "roofline-client", "method": "closed-loop", "tp": common["num_gpus"]}
-    return [Measurement(kind="llm", **tool, **columns, **quality)]
+    columns |= {"tool": "roofline-client", "method": "closed-loop", "tp": common["num_gpus"]}
+    if failed:
+        columns |= {"quality": "partial", "reason": f"{failed} requests failed"}
+    return [Measurement(kind="llm", **columns)]
+
+
+def _total(name: str, value: float) -> RawFigure:
+    return RawFigure(name=name, statistic="total", unit="s", value=value)
 
 
 def _mean(values: Iterable[float]) -> float | None:

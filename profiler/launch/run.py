@@ -23,7 +23,7 @@ from profiler.launch.engines import Step, steps_of
 from profiler.launch.follow import Followed, come_back, follow_shown
 from profiler.launch.offers import ceiling_usd, offer_text, planned_json
 from profiler.launch.options import ask_of, limits_of
-from profiler.launch.payload import NAME, payload, plan_of
+from profiler.launch.payload import payload, plan_of
 from profiler.launch.results import Collected, collect
 from profiler.launch.server import DstackServer, Plan
 from profiler.launch.targets import Target, target_of, targets_of
@@ -36,7 +36,7 @@ from profiler.launch.task import (
     task_of,
     yaml_of,
 )
-from specs.errors import InvalidInputError, LaunchError, RooflineError
+from specs.errors import InvalidInputError, LaunchError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,9 +70,9 @@ def run_launch(args: Namespace) -> None:
         has_fleet = _plan_all(server, planned, limits)
         if args.dry_run:
             _print_dry(args, planned, fleet, checked=server.url)
-            _require_offers(planned, limits)
+            _require_offers(planned)
             return
-        _require_offers(planned, limits)
+        _require_offers(planned)
         _confirm(args, planned, limits)
         if not has_fleet:
             server.create_fleet(fleet)
@@ -84,9 +84,7 @@ def run_launch(args: Namespace) -> None:
     _finish(server, names, args, [run for run in planned if run.problem])
 
 
-def _prepare(
-    target: Target, ask: Ask, limits: Limits, args: Namespace, place: Path
-) -> Planned:
+def _prepare(target: Target, ask: Ask, limits: Limits, args: Namespace, place: Path) -> Planned:
     """Task and payload of one target; the payload file is written."""
     steps: Sequence[Step] = steps_of(ask, target)
     image = image_of(ask, target, args.image)
@@ -140,7 +138,7 @@ def _plan_all(server: DstackServer, planned: Sequence[Planned], limits: Limits) 
     return problem is not None
 
 
-def _require_offers(planned: Sequence[Planned], limits: Limits) -> None:
+def _require_offers(planned: Sequence[Planned]) -> None:
     problems = [run.problem for run in planned if run.problem]
     for problem in problems if len(problems) < len(planned) else ():
         _note(f"{problem}; it is left out")

@@ -252,7 +252,11 @@ class DstackServer:
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
         """Turn what dstack raises into one line."""
-        from dstack._internal.core.errors import DstackError, ResourceNotExistsError, URLNotFoundError
+        from dstack._internal.core.errors import (
+            DstackError,
+            ResourceNotExistsError,
+            URLNotFoundError,
+        )
         from pydantic import ValidationError
 
         where = f"{self._url or 'the dstack server'}"

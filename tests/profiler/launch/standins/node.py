@@ -4,10 +4,11 @@
 Runs a job's commands in a folder of its own, with this Python as ``python3``, a pip that
 does nothing, and a stand-in for TGI. The name of a run says what shall go wrong:
 
-    killed-...     the machine dies with the second result out
+    killed-...     the machine dies while the second step runs
     failing-...    the engine does not start
     doubled-...    every piece of the log arrives twice
-    cut-...        the log loses a stretch in its middle
+    cut-...        the log ends while the second step runs
+    torn-...       the log loses the first step's result, the first time it is printed
 
 Usage: node.py AUTHORIZED_KEYS; prints its ssh port.
 """
@@ -15,7 +16,6 @@ Usage: node.py AUTHORIZED_KEYS; prints its ssh port.
 import asyncio
 import base64
 import io
-import json
 import os
 import pathlib
 import signal
@@ -106,13 +106,15 @@ async def work(job):
     )
     heard = b""
     while data := await job.process.stdout.read(PIECE):
-        before = heard.count(b"\n[") # lines of the agent that announce a step
-        heard += data
-        if job.name.startswith("cut") and before == 1 and heard.count(b"\n[") == 1:
-            continue  # the result of the first step is never seen by the server
+        steps, heard = heard.count(b"\n["), heard + data
+        if job.name.startswith("cut") and steps >= 2:
+            continue
+        if job.name.startswith("torn") and steps == 1:
+            continue
         job.hear(data)
-        if job.name.startswith("killed") and heard.count(b"\n[") >= 3:
-            await asyncio.sleep(2)  # long enough for the server to have pulled the log
+        if job.name.startswith("killed") and heard.count(b"\n[") >= 2:
+            os.killpg(job.process.pid, signal.SIGSTOP)
+            await asyncio.sleep(3)  # long enough for the server to have pulled the log
             os.killpg(job.process.pid, signal.SIGKILL)
             os._exit(9)
     status = await job.process.wait()
