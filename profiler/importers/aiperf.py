@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from profiler.importers.document import Document
@@ -76,7 +77,7 @@ def _options(command: str) -> dict[str, str]:
     except ValueError:
         return {}
     found = {}
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         name = {"-m": "--model", "--model-names": "--model"}.get(name, name)
         if name.startswith("--"):

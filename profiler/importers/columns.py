@@ -125,7 +125,11 @@ def _cell(draft: Draft, pair: Mapped, value: Any) -> str:
     """Take one cell; return why it cannot be taken."""
     column = COLUMNS[pair.ours]
     if column.type == "text":
-        word = moment(value) if pair.ours == "measured_at" else text(value) or str(value)
+        word = (
+            moment(value)
+            if pair.ours == "measured_at"
+            else text(value if isinstance(value, str) else str(value))
+        )
         draft.put(**{pair.ours: word})
         return ""
     found = count(value) if column.type == "int" else number(value)

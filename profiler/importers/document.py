@@ -40,7 +40,7 @@ class Document:
         The objects of the file: one for a JSON object, its objects for a JSON list or
         JSON Lines, its rows for a table; none for a text.
     text : str
-        What a text file says; empty otherwise.
+        What a text file says, or YAML, which a log may look like; empty otherwise.
     digest : str
         SHA-256 of the bytes.
     """
@@ -82,7 +82,7 @@ def load_document(path: Path | str) -> Document:
             f"{path}: neither text nor Parquet; give a tool's JSON, CSV or log."
         ) from None
     kind, records = _parse(path, text)
-    body = text if kind == "text" else ""
+    body = "" if kind == "table" or text.lstrip()[:1] in ("{", "[") else text
     return Document(path=path, kind=kind, records=records, text=body, digest=digest)
 
 

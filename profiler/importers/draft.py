@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profiler.importers.document import Document
-from profiler.importers.values import number, to_si
+from profiler.importers.values import number, storable, to_si
 from specs.measurement import COLUMNS, RawFigure
 
 MODEL_RUN = ("gpu", "model", "engine", "engine_version", "weight_dtype", "tp")
@@ -81,7 +81,9 @@ class Draft:
         """Keep a figure under the file's own name, where it is a number."""
         found = number(value)
         if found is not None and name:
-            self.raw.append(RawFigure(name=name, statistic=statistic, unit=unit, value=found))
+            words = {"name": name, "statistic": statistic, "unit": unit}
+            texts = {key: storable(word) for key, word in words.items()}
+            self.raw.append(RawFigure(**texts, value=found))
 
     def record(self, source: Mapping[str, Any], names: Iterable[str]) -> None:
         """Keep named settings of the file in the environment."""

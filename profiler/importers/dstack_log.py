@@ -65,7 +65,7 @@ class _Seen:
 
 
 def _recognises(document: Document) -> bool:
-    return document.kind == "text" and bool(TIMED.search(document.text))
+    return bool(TIMED.search(document.text))
 
 
 def read_log(document: Document) -> Iterator[Draft | Refusal]:

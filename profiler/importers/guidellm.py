@@ -28,6 +28,7 @@ _RATES = (
     ("", "requests_per_second", "req/s"),
     ("", "request_concurrency", ""),
 )
+_VERSIONS = (1, 2)
 _STATISTICS = ("mean", "median", "std_dev")
 
 
@@ -66,11 +67,15 @@ def _settings(draft: Draft, report: Mapping[str, Any], benchmark: Mapping[str, A
     config = mapping(report.get("config")) or mapping(report.get("args"))
     draft.put(
         tool_version=text(at(report, "metadata.guidellm_version")),
-        model=text(config.get("model")) or text(at(benchmark, "config.backend.model")),
+        model=text(config.get("model"))
+        or text(at(config, "backend.model"))
+        or text(at(benchmark, "config.backend.model")),
     )
     version = number(at(report, "metadata.version"))
     if version is not None:
         draft.environment["metadata_version"] = version
+        if version not in _VERSIONS:
+            draft.notes.append(f"metadata version {version:g} is newer than this importer")
     own = mapping(benchmark.get("config"))
     strategy = mapping(own.get("strategy")) or mapping(own.get("profile"))
     kind = text(strategy.get("type_")) or text(strategy.get("kind")) or text(strategy.get("type"))

@@ -88,7 +88,7 @@ def _importer_of(document: Document, entries: Sequence[Mapped]) -> Importer:
     elif document.kind == "text":
         what = "a text without 'Time taken for N inferences' lines"
     else:
-        what = f"JSON of no known tool (it has {keys})" if keys else "JSON without an object"
+        what = f"a file of no known tool (it has {keys})" if keys else "JSON without an object"
     raise InvalidInputError(f"{document.path}: {what}; known are {', '.join(IMPORTERS)}.")
 
 
@@ -117,10 +117,12 @@ def read_results(
     InvalidInputError
         The file as a whole cannot be read; a part that cannot is told in the answer.
     """
-    facts, document = facts or Facts(), load_document(path)
-    chosen = _importer_of(document, tuple(column_map)) if not importer else _named(importer)
-    if importer and not chosen.recognises(document):
-        raise InvalidInputError(f"{path}: no {chosen.name} file; leave the importer to be found.")
+    facts, entries = facts or Facts(), tuple(column_map)
+    named = _named(importer, entries) if importer else None
+    document = load_document(path)
+    if named and not named.recognises(document):
+        raise InvalidInputError(f"{path}: no {named.name} file; leave the importer to be found.")
+    chosen = named or _importer_of(document, entries)
     common = {
         "run_id": f"import-{document.digest[:16]}",
         "tool": chosen.tool,
@@ -128,20 +130,7 @@ def read_results(
         "source": _DEFAULT_SOURCE,
         "source_ref": document.path.name,
     }
-    rows: list[Measurement] = []
-    reasons: dict[str, list[str]] = {}
-    missing: dict[str, None] = {}
-    lacking = 0
-    for draft in chosen.drafts(document):
-        try:
-            rows.append(_finished(draft, facts, common))
-        except MissingFactsError as error:
-            missing.update(dict.fromkeys(error.missing))
-            lacking += 1
-        except InvalidInputError as error:
-            reasons.setdefault(str(error).rstrip("."), []).append(draft.where)
-    if missing:
-        reasons.setdefault(f"missing: {', '.join(missing)}", []).extend([""] * lacking)
+    rows, reasons = _points(chosen.drafts(document), facts, common)
     if not rows and not reasons:
         raise InvalidInputError(f"{path}: a {chosen.name} file without a single point.")
     return Imported(
@@ -154,12 +143,33 @@ def read_results(
     )
 
 
-def _named(importer: str) -> Importer:
+def _points(
+    drafts: Iterable[Draft | Refusal], facts: Facts, common: Mapping[str, str]
+) -> tuple[list[Measurement], dict[str, list[str]]]:
+    """Rows, and the parts that gave none by the reason for it."""
+    rows: list[Measurement] = []
+    reasons: dict[str, list[str]] = {}
+    missing: dict[str, None] = {}
+    lacking = 0
+    for draft in drafts:
+        try:
+            rows.append(_finished(draft, facts, common))
+        except MissingFactsError as error:
+            missing.update(dict.fromkeys(error.missing))
+            lacking += 1
+        except InvalidInputError as error:
+            reasons.setdefault(str(error).rstrip("."), []).append(draft.where)
+    if missing:
+        reasons[f"missing: {', '.join(missing)}"] = [""] * lacking
+    return rows, reasons
+
+
+def _named(importer: str, entries: Sequence[Mapped]) -> Importer:
     if importer not in IMPORTERS:
         raise InvalidInputError(
             f"no importer is called {importer!r:.40}; there are {', '.join(IMPORTERS)}."
         )
-    return IMPORTERS[importer]
+    return table_importer(entries) if importer == "table" else IMPORTERS[importer]
 
 
 def _finished(draft: Draft | Refusal, facts: Facts, common: Mapping[str, str]) -> Measurement:

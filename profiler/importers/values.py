@@ -104,9 +104,14 @@ def degree(value: Any) -> int | None:
     return found if found is not None and found <= 10_000 else None
 
 
+def storable(value: str) -> str:
+    """Return text that UTF-8 can hold: JSON can smuggle in halves of characters."""
+    return value.encode("utf-8", "replace").decode()
+
+
 def text(value: Any) -> str:
     """Return text without surrounding space; empty for anything else."""
-    return value.strip() if isinstance(value, str) else ""
+    return storable(value.strip()) if isinstance(value, str) else ""
 
 
 def numbers(value: Any) -> list[float]:
@@ -170,8 +175,8 @@ def to_si(value: float, unit: str, target: str) -> float:
 
 def tag_of(image: str) -> str:
     """Return the tag of a container image, which is where some tools keep the version."""
-    _, _, tag = image.partition("@")[0].rpartition(":")
-    return tag if tag and "/" not in tag else ""
+    _, colon, tag = image.partition("@")[0].rpartition(":")
+    return tag if colon and "/" not in tag else ""
 
 
 def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

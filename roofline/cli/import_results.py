@@ -110,11 +110,12 @@ def run(args: Namespace) -> None:
 
     facts, mapped = _facts(args), parse_map(args.map)
     store = Store(args.store)
-    answers = [_import_one(path, importer, facts, mapped) for path, importer in jobs]
-    for answer in answers:
-        _keep(answer, store, dry_run=args.dry_run)
+    answers = []
+    for path, importer in jobs:  # one after another: an interruption keeps what is done
+        answers.append(_import_one(path, importer, facts, mapped))
+        _keep(answers[-1], store, dry_run=args.dry_run)
         if not args.json:
-            _tell(answer)
+            _tell(answers[-1])
     _conclude(answers, store, args)
 
 
