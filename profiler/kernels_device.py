@@ -45,7 +45,8 @@ def device_of(peaks: MeasuredPeaks, target: Target, sensors: Sequence[Device]) -
             if name in COMPUTE_PRECISIONS
         },
     }
-    threads = f", {target.threads} threads" if target.kind == "cpu" else ""
+    plural = "" if target.threads == 1 else "s"
+    threads = f" on {target.threads} thread{plural}" if target.kind == "cpu" else ""
     note = f"bandwidth and peaks as measured by kernels{threads}, not of the data sheet"
     known = slug_of(target.name)
     if known and target.kind != "cpu":

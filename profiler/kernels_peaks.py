@@ -29,6 +29,8 @@ FOLDER = "measured"
 LEAST_GEMV_BYTES = 8 * 2**20
 """Smaller weight matrices measure the launch, not the memory."""
 
+PREFILL_ROWS = 128
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredPeaks:
@@ -37,11 +39,17 @@ class MeasuredPeaks:
     Parameters
     ----------
     mem_bytes_per_s : float
-        Best of copy, read and triad over arrays beyond every cache.
+        Best of copy, read and triad over arrays beyond every cache, and of products with
+        one row, which are streams of weights.
     gemv_bytes_per_s : mapping of str to float
         Weights read per second by products with one row, by dtype: median over shapes.
     peak_flops_per_s : mapping of str to float
         Best product, by dtype.
+    gemm_frac : mapping of str to float
+        Share of that peak that products of prefill reach, by dtype: median over shapes of
+        at least `PREFILL_ROWS` rows with cold weights.
+    attention_frac : mapping of str to float
+        Share of that peak that the longest causal attention reaches, by dtype.
     launch_s : float or None
         Host time of one call of nothing.
     floor_s : float or None
@@ -51,6 +59,8 @@ class MeasuredPeaks:
     mem_bytes_per_s: float
     gemv_bytes_per_s: Mapping[str, float] = field(default_factory=dict)
     peak_flops_per_s: Mapping[str, float] = field(default_factory=dict)
+    gemm_frac: Mapping[str, float] = field(default_factory=dict)
+    attention_frac: Mapping[str, float] = field(default_factory=dict)
     launch_s: float | None = None
     floor_s: float | None = None
 
@@ -71,33 +81,78 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
         No stream beyond the cache, or no product, was measured.
     """
     last = {row.point_id: row for row in rows if row.kind == "kernel" and row.latency_s}
-    rated = [(row, row.to_dict(), row.latency_s) for row in last.values() if row.latency_s]
+    rated = [Rated.of(row, row.latency_s) for row in last.values() if row.latency_s]
     streams = [
-        moved_bytes(columns) / latency_s
-        for row, columns, latency_s in rated
-        if row.op in STREAMS and (row.size_bytes or 0) >= beyond_cache_bytes
+        each.bytes_per_s
+        for each in rated
+        if each.row.op in STREAMS and (each.row.size_bytes or 0) >= beyond_cache_bytes
     ]
-    peaks: dict[str, float] = {}
-    gemv: dict[str, list[float]] = {}
-    for row, columns, latency_s in rated:
-        if row.op != "gemm":
-            continue
-        peaks[row.dtype] = max(peaks.get(row.dtype, 0.0), work_flops(columns) / latency_s)
-        if row.m == 1 and moved_bytes(columns) >= LEAST_GEMV_BYTES:
-            gemv.setdefault(row.dtype, []).append(moved_bytes(columns) / latency_s)
-    if not streams or not peaks:
+    products = [each for each in rated if each.row.op == "gemm"]
+    if not streams or not products:
         raise InvalidInputError(
             "no measured peaks: the large streams or all products failed; see the rows' reasons."
         )
-    launches = [(row, latency_s) for row, _, latency_s in rated if row.op == "launch"]
-    captured = [json.loads(row.environment or "{}").get("captured_s") for row, _ in launches]
+    peaks = {dtype: max(rates) for dtype, rates in _by_dtype(products, "flops_per_s").items()}
+    gemv = _by_dtype([each for each in products if each.is_gemv], "bytes_per_s")
+    prefill = _by_dtype([each for each in products if each.is_prefill], "flops_per_s")
+    attention = _by_dtype(
+        [each for each in rated if each.row.op == "attention_prefill"], "flops_per_s"
+    )
+    launches = [each for each in rated if each.row.op == "launch"]
+    captured = [json.loads(each.row.environment or "{}").get("captured_s") for each in launches]
     return MeasuredPeaks(
-        mem_bytes_per_s=max(streams),
+        mem_bytes_per_s=max(*streams, *(rate for rates in gemv.values() for rate in rates)),
         gemv_bytes_per_s={dtype: median(rates) for dtype, rates in gemv.items()},
         peak_flops_per_s=peaks,
-        launch_s=launches[-1][1] if launches else None,
+        gemm_frac={dtype: median(rates) / peaks[dtype] for dtype, rates in prefill.items()},
+        attention_frac={
+            dtype: min(1.0, max(rates) / peaks[dtype])
+            for dtype, rates in attention.items()
+            if dtype in peaks
+        },
+        launch_s=launches[-1].row.latency_s if launches else None,
         floor_s=captured[-1] if captured else None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated:
+    """One kernel's row and its rates."""
+
+    row: Measurement
+    flops_per_s: float
+    bytes_per_s: float
+    moved_bytes: float
+
+    @classmethod
+    def of(cls, row: Measurement, latency_s: float) -> Rated:
+        """Return the rates of `row`."""
+        columns = row.to_dict()
+        moved = moved_bytes(columns)
+        return cls(
+            row=row,
+            flops_per_s=work_flops(columns) / latency_s,
+            bytes_per_s=moved / latency_s,
+            moved_bytes=moved,
+        )
+
+    @property
+    def is_gemv(self) -> bool:
+        """Whether it streams a weight matrix that is large enough to tell."""
+        return self.row.m == 1 and self.moved_bytes >= LEAST_GEMV_BYTES
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether it is a product of prefill; square ones are there for the peak."""
+        row = self.row
+        return (row.m or 0) >= PREFILL_ROWS and not row.m == row.n == row.k
+
+
+def _by_dtype(rated: Iterable[Rated], rate: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for each in rated:
+        found.setdefault(each.row.dtype, []).append(getattr(each, rate))
+    return found
 
 
 def write_measured(

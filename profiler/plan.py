@@ -9,6 +9,7 @@ come first, so that a run that ends early has covered most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -97,10 +98,6 @@ def plan(grid: Grid, target: Target, device: Mapping[str, Any]) -> list[Point]:
     points += _model_points(grid, target, device)
     if grid.tabular:
         points += _tabular_points(target, device)
-    if len(points) > MOST_POINTS:
-        raise InvalidInputError(
-            f"{len(points)} points were asked for; {MOST_POINTS} are the most. Take fewer values."
-        )
     unique = {point.point_id: point for point in points}
     return list(unique.values())
 
@@ -121,9 +118,17 @@ def _check(grid: Grid, target: Target) -> None:
             raise InvalidInputError(
                 f"models do not run in {dtype!r} here; give one or more of {', '.join(DTYPES)}."
             )
-    for words in (grid.batches, grid.input_lens, grid.output_lens):
-        if any(number < 1 for number in words):
-            raise InvalidInputError(f"{min(words)} is no size; batches and lengths are at least 1.")
+    sizes = (grid.batches, grid.input_lens, grid.output_lens)
+    for numbers in sizes:
+        if any(number < 1 for number in numbers):
+            raise InvalidInputError(
+                f"{min(numbers)} is no size; batches and lengths are at least 1."
+            )
+    count = math.prod(map(len, (*sizes, grid.models, grid.captures, grid.dtypes or "1")))
+    if count > MOST_POINTS:
+        raise InvalidInputError(
+            f"{count} points were asked for; {MOST_POINTS} are the most. Take fewer values."
+        )
 
 
 def _model_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> list[Point]:
@@ -140,7 +145,7 @@ def _model_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> list
                 "kind": "llm",
                 "engine": "transformers",
                 "capture": capture,
-                "method": method_of("forward", target),
+                "method": method_of("forward-weights" if grid.weights else "forward", target),
                 "model": model,
                 "weight_dtype": dtype,
                 "kv_dtype": dtype,
@@ -200,7 +205,8 @@ def _tabular_points(target: Target, device: Mapping[str, Any]) -> list[Point]:
 def method_of(what: str, target: Target) -> str:
     """Short key of how `what` is timed here; on a processor with its number of threads.
 
-    ``forward``: one prefill and one decode step at the mean context, timed apart.
+    ``forward``: one prefill and one decode step at the mean context, timed apart, with
+    random weights; ``forward-weights`` with those of the checkpoint.
     ``kernel-cold``: large operands out of cache. ``predict``: one call of the estimator.
     """
     return f"{what}-t{target.threads}" if target.kind == "cpu" else what

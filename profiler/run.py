@@ -182,3 +182,4 @@ def _marked(store: Path, point_id: str) -> Iterator[int]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(mark)
+            os.rmdir(mark.parent)  # stays while another run has a mark in it

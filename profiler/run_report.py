@@ -40,7 +40,8 @@ def _time(seconds: float | None) -> str:
         return ""
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}" if seconds < 1e3 else f"{seconds:.0f} s"
+            digits = f"{seconds / scale:#.3g}" if seconds < 1e3 else f"{seconds:.0f}"
+            return f"{digits.rstrip('.')} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
 
 
@@ -49,11 +50,14 @@ def _plain(value: float | None, unit: str = "") -> str:
 
 
 def _quality(row: Measurement) -> str:
-    """Quality with its reason; that power is missing everywhere is no news for a table."""
-    reasons = [part for part in row.reason.split("; ") if not part.startswith("power:")]
+    """Quality with the codes of its reasons; a failure with all that is known of it."""
+    if row.quality == "failed":
+        return f"failed: {row.reason}"[:160]
     if row.quality == "ok":
-        return "ok"
-    return f"{row.quality}: {'; '.join(reasons)}"[:110] if reasons else row.quality
+        return "ok"  # that power is missing everywhere is no news for a table
+    codes = {"cpu": "contended", "spread": "spread", "budget": "few samples", "throttle": "clocks"}
+    said = [word for code, word in codes.items() if f"{code}:" in row.reason]
+    return f"{row.quality} ({', '.join(said)})" if said else row.quality
 
 
 def _spread(row: Measurement) -> str:

@@ -90,6 +90,7 @@ class Session:
             output_lens=args.output_len,
             dtypes=args.dtype,
             captures=args.capture,
+            weights=args.weights,
             kernels=args.kernels,
             tabular=args.tabular,
         )

@@ -151,12 +151,14 @@ def _sklearn(
 
     makers: dict[str, Callable[[], Any]] = {
         "RandomForestRegressor": lambda: RandomForestRegressor(
-            n_trees, max_depth=depth, n_jobs=threads, random_state=0
+            n_estimators=n_trees, max_depth=depth, n_jobs=threads, random_state=0
         ),
         "HistGradientBoostingRegressor": lambda: HistGradientBoostingRegressor(
             max_iter=n_trees, max_depth=depth, early_stopping=False, random_state=0
         ),
-        "MLPRegressor": lambda: MLPRegressor((128, 128), max_iter=5, random_state=0),
+        "MLPRegressor": lambda: MLPRegressor(
+            hidden_layer_sizes=(128, 128), max_iter=5, random_state=0
+        ),
         "Ridge": Ridge,
     }
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 
 from roofline.cli.output import add_json_argument, print_json, print_text
 from roofline.cli.parser import Parser
+from specs.errors import InvalidInputError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -60,36 +61,68 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _add_launch_arguments(parser: Parser) -> None:
-    """Declare ``--dstack`` and what belongs to it."""
-    parser.set_defaults(dstack=False)
-    try:
-        from profiler.launch import add_launch_arguments
+    """Declare ``--dstack`` and what belongs to it, and remember which options those are."""
+    from profiler.launch import add_launch_arguments
 
-        add_launch_arguments(parser)
-    except ImportError:
-        pass
+    before = {action.dest for action in parser._actions}
+    add_launch_arguments(parser)
+    names = {action.dest: action for action in parser._actions if action.dest not in before}
+    del names["dstack"]
+    parser.set_defaults(launch_options=names)
 
 
 def run(args: Namespace) -> None:
-    """Measure here, or launch elsewhere."""
+    """Measure here, or launch elsewhere.
+
+    Raises
+    ------
+    RooflineError
+        What cannot be measured, in one line.
+    KeyboardInterrupt
+        Ctrl-C; what had been finished is stored.
+    """
     if args.dstack:
         from profiler.launch import run_launch
 
         run_launch(args)
         return
+    _refuse_launch_options(args)
     from profiler.run_session import Interrupted, Session
 
     session = Session.of(args)
-    if args.dry_run:
-        listed = session.listed()
-        print_json(listed) if args.json else print_text(session.listed_text())
-        return
-    try:
-        answer = session.run(quiet=args.json and not sys.stderr.isatty())
-    except Interrupted as stop:
-        print(f"roofline: {session.stopped_text(stop.result)}", file=sys.stderr)
-        raise
-    print_json(answer.to_dict()) if args.json else print_text(answer.text())
+    if args.dry_run and args.json:
+        print_json(session.listed())
+    elif args.dry_run:
+        print_text(session.listed_text())
+    else:
+        try:
+            answer = session.run(quiet=args.json and not sys.stderr.isatty())
+        except Interrupted as stop:
+            print(f"roofline: {session.stopped_text(stop.result)}", file=sys.stderr)
+            raise
+        if args.json:
+            print_json(answer.to_dict())
+        else:
+            print_text(answer.text())
+
+
+def _refuse_launch_options(args: Namespace) -> None:
+    """Refuse options that would be passed over here.
+
+    Raises
+    ------
+    InvalidInputError
+        An option of ``--dstack`` without it.
+    """
+    for name, action in args.launch_options.items():
+        value = getattr(args, name)
+        if value == action.default or (name == "engine" and value == "transformers"):
+            continue
+        option = action.option_strings[0]
+        raise InvalidInputError(
+            f"{option} belongs to --dstack, a rented machine; without it this machine is "
+            f"measured: leave {option} out, or choose a device with --device."
+        )
 
 
 def words(text: str) -> tuple[str, ...]:

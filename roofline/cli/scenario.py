@@ -29,7 +29,9 @@ def add_scenario_arguments(parser: Parser) -> None:
         "model", metavar="MODEL", help="Hugging Face name, or path of a config.json"
     )
     device = parser.add_argument_group("device").add_mutually_exclusive_group(required=True)
-    device.add_argument("--gpu", metavar="G", help="name of a GPU, CPU or TPU, such as 'RTX 4090'")
+    device.add_argument(
+        "--gpu", metavar="G", help="name of a GPU, CPU or TPU, such as 'RTX 4090', or: measured"
+    )
     device.add_argument("--gpu-file", metavar="F", help="TOML file that describes the device")
     group = parser.add_argument_group("deployment")
     group.add_argument("--num-gpus", type=size, metavar="N", help="GPUs in all")
@@ -116,11 +118,15 @@ def _is_device(name: str) -> bool:
 def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """Return model and device, and the keyword arguments of `roofline.predict`."""
     device: Any = args.gpu
-    if args.gpu is not None:
+    named = {name: getattr(args, name) for name in (*_SIZES, *_DTYPES, "engine")}
+    if args.gpu is not None and args.gpu.strip().lower() == "measured":
+        from roofline.cli.measured import measured_scenario
+
+        device, named["engine"] = measured_scenario(args.model, args.engine, args.weight_dtype)
+    elif args.gpu is not None:
         check_device_name(args.gpu)
     if args.gpu_file is not None:
         from specs.gpufile import load_gpu_file
 
         device = load_gpu_file(args.gpu_file)
-    named = {name: getattr(args, name) for name in (*_SIZES, *_DTYPES, "engine")}
     return (args.model, device), {**named, "power_limit_w": args.power_limit}

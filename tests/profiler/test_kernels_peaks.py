@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measured peaks: worked by hand from rows, written, and read by a prediction."""
+
+import json
+
+import pytest
+
+from profiler.kernels_peaks import last_measured, peaks_of, write_measured
+from profiler.run_target import Target
+from roofline.cli.main import main
+from roofline.cli.measured import as_measured
+from specs.engine import get_engine
+from specs.errors import InvalidInputError
+from specs.gpufile import load_gpu_file
+from specs.measurement import Measurement
+
+CPU = Target(kind="cpu", devices=("cpu",), name="A Processor Nobody Has 1234", threads=2)
+BEYOND = 10**12  # on any machine more than four times its cache
+
+
+def row(op, latency_s, *, dtype="fp32", **columns):
+    return Measurement(
+        kind="kernel",
+        op=op,
+        dtype=dtype,
+        latency_s=latency_s,
+        measured_at="2026-01-31T12:00:00Z",
+        **columns,
+    )
+
+
+ROWS = [
+    row("read", 50.0, size_bytes=BEYOND),  # 20 GB/s
+    row("copy", 80.0, size_bytes=BEYOND),  # 25 GB/s, both ways
+    row("triad", 150.0, size_bytes=BEYOND),  # 20 GB/s
+    row("read", 1e-6, size_bytes=2**20),  # 1 TB/s out of a cache: does not count
+    row("gemm", 0.02, m=1000, n=1000, k=1000),  # 100 GFLOP/s
+    row("gemm", 0.016, dtype="bf16", m=1000, n=1000, k=1000),  # 125 GFLOP/s
+    # 2 * 128 * 4096 * 1024 = 1.073741824 GFLOP: 67.1 and 53.7 GFLOP/s, of 100 the median 60.4%
+    row("gemm", 0.016, m=128, n=4096, k=1024),
+    row("gemm", 0.020, m=128, n=1024, k=4096),
+    # 4 * (4096 + 4096 * 4096 + 4096) = 67 141 632 bytes in 4 ms: 16.79 GB/s
+    row("gemm", 0.004, m=1, n=4096, k=4096),
+    # One row, 0.5 MiB of weights: the launch shows, not the memory.
+    row("gemm", 1e-5, m=1, n=512, k=256),
+    row("launch", 3e-6),
+    Measurement(
+        kind="kernel", op="gemm", dtype="fp16", m=9, n=9, k=9, quality="failed", reason="test"
+    ),
+]
+
+
+def test_peaks_by_hand():
+    peaks = peaks_of(ROWS, beyond_cache_bytes=BEYOND)
+    assert peaks.mem_bytes_per_s == pytest.approx(25e9)
+    assert peaks.peak_flops_per_s == pytest.approx({"fp32": 100e9, "bf16": 125e9})
+    assert peaks.gemv_bytes_per_s == pytest.approx({"fp32": 16.785408e9})
+    assert peaks.gemm_frac == pytest.approx({"fp32": 0.604}, rel=1e-3)
+    assert (peaks.launch_s, peaks.floor_s) == (3e-6, None)
+
+
+def test_of_repeats_the_last_counts():
+    again = row("copy", 100.0, size_bytes=BEYOND)  # 20 GB/s now
+    peaks = peaks_of([*ROWS, again], beyond_cache_bytes=BEYOND)
+    assert peaks.mem_bytes_per_s == pytest.approx(20e9)
+
+
+def test_weights_that_stream_faster_than_copies_are_the_bandwidth():
+    fast = row("gemm", 0.001, m=1, n=4096, k=4096, dtype="bf16")  # 33.6 GB/s
+    peaks = peaks_of([*ROWS, fast], beyond_cache_bytes=BEYOND)
+    assert peaks.mem_bytes_per_s == pytest.approx(33.57e9, rel=1e-3)
+
+
+def test_without_streams_or_products_there_are_no_peaks():
+    for missing in ("gemm", "copy"):
+        kept = [r for r in ROWS if r.op != missing and (missing == "gemm" or r.op == "gemm")]
+        with pytest.raises(InvalidInputError, match="no measured peaks"):
+            peaks_of(kept, beyond_cache_bytes=BEYOND)
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    monkeypatch.setattr("profiler.kernels_peaks.stream_size_bytes", lambda target: BEYOND)
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path))
+    return write_measured(ROWS, CPU, [], tmp_path)
+
+
+def test_the_file_is_one_for_gpu_file(written):
+    device = load_gpu_file(written)
+    assert device.kind == "cpu"
+    assert device.unit_count == 2
+    assert device.mem_bytes_per_s == pytest.approx(25e9)
+    assert device.peak_flops_per_s["bf16"] == pytest.approx(125e9)
+    assert device.vector_flops_per_s == pytest.approx(100e9)
+    assert any("power of this processor is not known" in note for note in device.notes)
+
+
+def test_predictions_use_what_was_measured(written, capsys):
+    asked = ["predict", "gpt2", "--engine", "ideal", "--input-len", "128", "--json"]
+    assert main([*asked, "--gpu", "measured"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    # (124.4 M parameters less 0.8 M positions) * 4 bytes, and a cache of 192 tokens with
+    # 2 * 12 * 768 * 4 bytes each, together 508.6 MB, at 16.785 GB/s
+    assert answer["tpot_s"] == pytest.approx(0.0303, rel=0.01)
+    assert main([*asked, "--gpu-file", str(written)]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    # The file alone knows the 25 GB/s of the streams.
+    assert plain["tpot_s"] == pytest.approx(0.02034, rel=0.01)
+
+
+def test_shares_and_launches_of_an_engine_give_way_to_measured_ones():
+    engine = get_engine("transformers")
+    rates = {
+        "mem_bytes_per_s": 20e9,
+        "gemv_bytes_per_s": {"fp32": 15e9, "bf16": 10e9},
+        "gemm_frac": {"bf16": 0.5},
+        "attention_frac": {},
+        "launch_s": 4e-6,
+        "floor_s": 1e-6,
+    }
+    changed = as_measured(engine, rates, "bf16")
+    assert changed.memory_frac == pytest.approx(0.5)
+    assert changed.compute_frac == pytest.approx(0.5)
+    assert changed.attention_frac == engine.attention_frac
+    assert (changed.host_launch_s, changed.kernel_floor_s) == (4e-6, 1e-6)
+    assert as_measured(engine, rates, "fp32").memory_frac == pytest.approx(0.75)
+
+
+def test_the_last_written_is_used(written, tmp_path):
+    import os
+
+    older = written.with_name("another.toml")
+    older.write_text("name = 'x'")
+    os.utime(older, (1, 1))
+    assert last_measured(tmp_path)[0] == written
+
+
+def test_nothing_measured_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "empty"))
+    assert main(["predict", "gpt2", "--gpu", "measured"]) == 2
+    said = capsys.readouterr().err
+    assert "roofline profile --kernels" in said
+    assert said.count("\n") == 1
+
+
+def test_lost_rates_are_one_line(written, capsys):
+    written.with_suffix(".rates.json").write_text("{")
+    assert main(["predict", "gpt2", "--gpu", "measured"]) == 2
+    assert "missing or damaged" in capsys.readouterr().err
