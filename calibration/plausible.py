@@ -190,9 +190,10 @@ def _scenario(row: Measurement, names: _Names) -> tuple[dict[str, Any], str]:
     for found in (device, model):
         if isinstance(found, str):
             return {}, found
-    if not row.input_tokens or (row.mode != "serving" and row.batch_size is None):
-        return {}, "batch or prompt length not stated"
+    if row.mode != "serving" and row.batch_size is None:
+        return {}, "batch not stated"
     sizes = {name: getattr(row, name) or 0 for name in ("num_gpus", "tp", "pp", "ep", "dp")}
+    prompt = max(round(row.input_tokens or 0), 1)
     served = max(round(row.concurrency or 1.0), 1) if row.mode == "serving" else 0
     return {
         "model": model,
@@ -203,8 +204,9 @@ def _scenario(row: Measurement, names: _Names) -> tuple[dict[str, Any], str]:
         **sizes,
         "batch": 0 if served else row.batch_size,
         "concurrency": served,
-        "input_len": max(round(row.input_tokens), 1),
-        "cached_len": min(round(row.cached_tokens or 0), max(round(row.input_tokens) - 1, 0)),
+        # Where no prompt is stated only decode is checked; it takes longer after a longer one.
+        "input_len": prompt,
+        "cached_len": min(round(row.cached_tokens or 0), prompt - 1),
         "output_len": max(round(row.output_tokens or 1), 1),
         "power_limit_w": row.power_limit_w or np.inf,
     }, ""
@@ -246,23 +248,21 @@ _WANTED = (
 
 def _times(row: Measurement) -> Iterator[tuple[str, str, float, float]]:
     """Every figure that is or implies a time: column, floor, the time, amount over it."""
-    for column, floor in (
-        ("ttft_s", "ttft_s"),
-        ("tpot_s", "tpot_s"),
-        ("itl_s", "tpot_s"),
-        ("e2e_s", "e2e_s"),
-    ):
-        value = getattr(row, column)
-        # A single token is the prefill's: then the whole is the time to it.
-        if value is not None:
-            yield column, floor, value, 0.0
+    tokens, output = row.input_tokens, row.output_tokens
+    figures = [("tpot_s", "tpot_s"), ("itl_s", "tpot_s")]
+    if tokens is not None:
+        figures.append(("ttft_s", "ttft_s"))
+        if output is not None:
+            figures.append(("e2e_s", "e2e_s"))
+    for column, floor in figures:
+        if getattr(row, column) is not None:
+            yield column, floor, getattr(row, column), 0.0
     batch = row.batch_size if row.mode != "serving" else row.concurrency
     if batch is None:
         return
-    tokens, output = row.input_tokens or 0.0, row.output_tokens or 0.0
     if row.decode_tok_s is not None:
         yield "decode_tok_s", "tpot_s", batch / row.decode_tok_s, batch
-    if row.mode == "serving" or row.cached_tokens:
+    if row.mode == "serving" or row.cached_tokens or not tokens:
         return
     if row.prefill_tok_s is not None:
         yield "prefill_tok_s", "ttft_s", batch * tokens / row.prefill_tok_s, batch * tokens
@@ -277,14 +277,19 @@ def _check_times(row: Measurement, priced: Mapping[str, float], say: _Say) -> No
         if not floor_s > 0:
             continue
         value = getattr(row, column)
-        limit = amount / floor_s if amount else floor_s
         slip = _slip(time_s / predicted_s, SLIPS)
-        if slip:
+        if slip and not (time_s > predicted_s and _waits(row, column)):
             says = f"its time is {slip}" if amount else slip
             say("unit", column, value, amount / predicted_s if amount else predicted_s, says)
         elif time_s * (1.0 + FLOOR_SLACK_FRAC) < floor_s:
             says = f"{floor_s / time_s:.2f} times faster than the ideal machine"
-            say("floor", column, value, limit, says)
+            say("floor", column, value, amount / floor_s if amount else floor_s, says)
+
+
+def _waits(row: Measurement, column: str) -> bool:
+    """Whether the figure may hold a queue of any length: a server that is overloaded."""
+    closed = row.concurrency is not None and row.request_rate is None
+    return row.mode == "serving" and not (closed and column in ("tpot_s", "itl_s"))
 
 
 def _slip(ratio: float, slips: Mapping[float, str]) -> str:

@@ -186,6 +186,29 @@ def test_an_engine_without_a_profile_is_checked_all_the_same(predicted):
     assert found(row) == {(1, "floor", "tpot_s")}
 
 
+def test_decode_is_checked_without_a_prompt(predicted):
+    bare = {"input_tokens": None, "output_tokens": None}
+    # gpt2 in bf16 is 249 MB, which 300 GB/s carry in 0.83 ms, whatever the prompt.
+    assert found(llm(**bare, tpot_s=0.5e-3)) == {(1, "floor", "tpot_s")}
+    assert found(llm(**bare, tpot_s=2 * predicted.tpot_s)) == set()
+    assert found(llm(**bare, ttft_s=1e-6, e2e_s=1e-6, total_tok_s=1e9)) == set()
+    assert found(llm(**{**bare, "input_tokens": 0}, decode_tok_s=4 / 0.5e-3)) == {
+        (1, "floor", "decode_tok_s")
+    }
+
+
+def test_a_queue_is_no_unit_slip(predicted):
+    served = {"mode": "serving", "batch_size": None}
+    slow = {"ttft_s": 1000 * predicted.ttft_s}
+    assert found(llm(**served, **slow, concurrency=1)) == set()
+    assert found(llm(**served, **slow, request_rate=9.0)) == set()
+    steps = {"tpot_s": 1000 * predicted.tpot_s}
+    assert found(llm(**served, **steps, concurrency=4)) == {(1, "unit", "tpot_s")}
+    assert found(llm(**served, tpot_s=predicted.tpot_s / 1000, request_rate=9.0)) == {
+        (1, "unit", "tpot_s")
+    }
+
+
 def test_served_requests(predicted):
     served = {"mode": "serving", "batch_size": None, "concurrency": 8}
     assert found(llm(**served, tpot_s=2 * predicted.tpot_s)) == set()
