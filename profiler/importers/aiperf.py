@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """aiperf's ``profile_export_aiperf.json``, schemas 1.0 to 1.5.
 
-A run that was cancelled or is not complete is refused. Metrics are read as genai-perf's;
-GPUs and their power come from the telemetry, where there is any. ``energy_per_output_token``
-is in millijoules, and its unit says so.
+A run that was cancelled or is not complete is refused. Metrics are read as genai-perf's,
+and ``inter_chunk_latency``, which pools every gap, is the ITL of other tools. GPUs and their
+power come from the telemetry, where there is any. ``energy_per_output_token`` is in
+millijoules, and its unit says so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from typing import Any
 from profiler.importers.document import Document
 from profiler.importers.draft import LENGTHS, MODEL_RUN, Draft, Importer, Refusal
 from profiler.importers.genai_perf import is_metric, put_metrics, put_power
-from profiler.importers.values import at, count, factor_of, items, mapping, moment, positive, text
+from profiler.importers.values import (
+    at,
+    count,
+    factor_of,
+    flag,
+    items,
+    mapping,
+    moment,
+    positive,
+    text,
+)
 
 _POWERS = ("nvidia_power_usage", "gpu_power_usage", "amd_power_usage", "amd_average_socket_power")
 _ENERGY = (
@@ -46,6 +57,10 @@ def _drafts(document: Document) -> Iterator[Draft | Refusal]:
     )
     _load(draft, record)
     put_metrics(draft, record)
+    chunks = mapping(record.get("inter_chunk_latency"))
+    if factor_of(text(chunks.get("unit")), "s"):
+        said = "inter_chunk_latency: mean of all gaps between chunks, pooled over requests"
+        draft.figure("itl_s", chunks.get("avg"), text(chunks.get("unit")), said)
     _gpus(draft, record)
     _energy(draft, record)
     failed = count(at(record, "error_request_count.avg"))
@@ -60,14 +75,23 @@ def _load(draft: Draft, record: Mapping[str, Any]) -> None:
     """Model and load, from the configuration of either generation or the command line."""
     config = mapping(record.get("input_config"))
     command = _options(text(at(record, "run_info.cli_command")))
-    loads = mapping(config.get("loadgen"))
-    names = items(at(config, "endpoint.model_names")) or items(config.get("models"))
+    phase = next(filter(_is_measured, map(mapping, items(config.get("phases")))), {})
+    loads = {**mapping(config.get("loadgen")), **phase}
+    models = config.get("models")
+    names = items(at(config, "endpoint.model_names")) or items(at(models, "items")) or items(models)
     first = names[0] if len(names) == 1 else None
+    rate = positive(loads.get("request_rate")) or positive(loads.get("rate"))
     draft.put(
         model=text(first) or text(mapping(first).get("name")) or command.get("--model", ""),
         concurrency=count(loads.get("concurrency")) or count(command.get("--concurrency")),
-        request_rate=positive(loads.get("request_rate")) or positive(command.get("--request-rate")),
+        request_rate=rate or positive(command.get("--request-rate")),
     )
+    if len(items(config.get("phases"))) > 2:
+        draft.notes.append("several phases: the load is that of the first one measured")
+
+
+def _is_measured(phase: Mapping[str, Any]) -> bool:
+    return not flag(phase.get("exclude_from_results")) and bool(phase)
 
 
 def _options(command: str) -> dict[str, str]:

@@ -28,7 +28,8 @@ _NEEDS = {
 _MAPPABLE = tuple(
     name
     for name, column in COLUMNS.items()
-    if column.type in ("text", "int", "float") and name not in ("schema_version", "environment")
+    if column.type in ("text", "int", "float")
+    and name not in ("schema_version", "run_id", "point_id", "environment")
 )
 
 
@@ -109,9 +110,6 @@ def _row(record: Mapping[str, Any], pairs: Sequence[Mapped], where: str) -> Draf
     if kind not in _NEEDS:
         return Refusal(where=where, why=f"kind is {kind!r:.20}; give llm, kernel or tabular")
     draft.needs = _NEEDS[kind]
-    gpu = draft.columns.pop("gpu", "")
-    if gpu:
-        draft.columns.setdefault("gpu_raw", gpu)
     if kind == "llm" and "mode" not in draft.columns:
         draft.put(mode="static" if "batch_size" in draft.columns else "serving")
     mapped = {pair.theirs for pair in pairs}

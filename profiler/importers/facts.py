@@ -197,12 +197,13 @@ def _remarks(draft: Draft, merged: dict[str, Any]) -> dict[str, Any]:
 
 def _name_things(columns: dict[str, Any], hints: dict[str, str]) -> None:
     """Put the catalogue's names in place of the file's; drop those that it lacks."""
-    gpu_raw = columns.get("gpu_raw", "")
-    if gpu_raw and not columns.get("gpu"):
+    named = columns.pop("gpu", "") or columns.get("gpu_raw", "")
+    if named:
+        columns.setdefault("gpu_raw", named)
         try:
-            columns["gpu"] = resolve_name(gpu_raw)
+            columns["gpu"] = resolve_name(named)
         except RooflineError:
-            hints["gpu"] = f"the file says {gpu_raw!r:.60}"
+            hints["gpu"] = f"the file says {named!r:.60}"
     for name in ("weight_dtype", "kv_dtype"):
         word = columns.get(name)
         if not word:

@@ -3,7 +3,9 @@
 
 ``avg_tpot_ms`` is a mean over requests of generation time / (tokens - 1), TTFT left out;
 ``streaming_metrics`` exist only for streaming runs. The concurrency is the mean that was
-counted, since the file does not hold the one that was asked for.
+counted, since the file does not hold the one that was asked for. Power and energy (newer
+versions) are filled for one GPU only: of several the report does not say whether
+``average_gpu_power`` is of one or of all.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def _drafts(document: Document) -> Iterator[Draft | Refusal]:
     for column, path, unit, said in _FIGURES:
         draft.figure(column, at(record, path), unit, said)
     _keep(draft, record)
+    _energy(draft, record)
     if mapping(record.get("decoding_stats")):
         draft.notes.append("speculative decoding was on")
         draft.record(mapping(record.get("decoding_stats")), ("mode",))
@@ -86,6 +89,21 @@ def _keep(draft: Draft, record: Mapping[str, Any]) -> None:
     for path, unit in _PERCENTILES:
         for name, value in leaves(mapping(at(record, path))):
             draft.keep(f"{path}.{name}", value, unit, f"{name} over requests")
+
+
+def _energy(draft: Draft, record: Mapping[str, Any]) -> None:
+    energy = mapping(record.get("energy"))
+    for name, unit in (("total_energy_j", "J"), ("average_gpu_power", "W")):
+        draft.keep(f"energy.{name}", energy.get(name), unit, "over the whole run")
+    if draft.columns.get("num_gpus") != 1:
+        return
+    said = "average_gpu_power over the whole run"
+    draft.figure("power_w", energy.get("average_gpu_power"), "W", said)
+    requests, out = draft.columns.get("n_samples"), draft.columns.get("output_tokens")
+    total_j = positive(energy.get("total_energy_j"))
+    if requests and out and total_j:
+        said = "total_energy_j over num_requests times avg_output_length"
+        draft.figure("energy_per_output_token_j", total_j / (requests * out), "J", said)
 
 
 def _unit(name: str) -> str:

@@ -51,6 +51,7 @@ def test_export_by_hand(one, raw):
     assert (row.input_tokens, row.output_tokens, row.n_samples) == (550, 100, 100)
     assert row.ttft_s == pytest.approx(0.04)
     assert row.tpot_s == pytest.approx(0.02)  # (2020 - 40) / 99
+    assert row.itl_s == pytest.approx(0.019)  # every gap between chunks, pooled
     assert row.e2e_s == pytest.approx(2.02)
     assert row.decode_tok_s == 1600
     assert row.power_w == 700  # of each of the two
@@ -85,3 +86,19 @@ def test_a_file_without_configuration_or_command_line_lacks_its_load(read):
     bare = {k: v for k, v in EXPORT.items() if k not in ("input_config", "run_info")}
     (why,) = read(bare, **FACTS).refused
     assert why == "missing: --model, --concurrency or --request-rate"
+
+
+def test_the_configuration_of_newer_versions(one):
+    # As aiperf 0.10 writes it: models and phases, the warm-up among them.
+    config = {
+        "models": {"items": [{"name": "Qwen/Qwen3-8B"}]},
+        "phases": [
+            {"name": "warmup", "exclude_from_results": True, "concurrency": 4},
+            {"name": "profiling", "type": "concurrency", "requests": 96, "concurrency": 16},
+        ],
+    }
+    row = one({**EXPORT, "input_config": config, "run_info": {}}, **FACTS)
+    assert (row.model, row.concurrency) == ("Qwen/Qwen3-8B", 16)
+    config["phases"][1] = {"name": "profiling", "type": "poisson", "rate": 2.5}
+    row = one({**EXPORT, "input_config": config, "run_info": {}}, **FACTS)
+    assert (row.concurrency, row.request_rate) == (None, 2.5)

@@ -102,3 +102,21 @@ def test_a_unit_slip_is_refused(read):
 def test_a_table_without_a_map_says_what_to_give(read):
     with pytest.raises(InvalidInputError, match=r"--map theirs=ours"):
         read("a,b\n1,2\n", "t.csv")
+
+
+def test_a_table_of_our_own_comes_back(read, one, tmp_path):
+    pytest.importorskip("pyarrow")
+    from profiler.store import Store
+
+    (row,) = read(TABLE.partition("gpt2,16")[0], "t.csv", column_map=parse_map(MAP), **FACTS).rows
+    (again,) = read(Store(tmp_path / "store").append([row])).rows
+    assert again.figures == row.figures
+    assert (again.gpu, again.gpu_raw, again.model) == (row.gpu, row.gpu_raw, row.model)
+    assert again.tool == row.tool
+
+
+def test_a_device_that_nobody_knows_is_asked_for(read):
+    text = "kind,gpu,op,dtype,latency_s\nkernel,Board 7,gemm,bf16,1e-5\n"
+    assert read(text).refused == ("missing: --gpu (the file says 'Board 7')",)
+    (row,) = read(text, gpu="L4").rows
+    assert (row.gpu, row.gpu_raw) == ("l4", "Board 7")

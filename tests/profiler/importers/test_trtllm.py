@@ -72,3 +72,14 @@ def test_formats(one, quantisation, dtype, known):
 
 def test_no_gpu_information(read):
     assert read({**REPORT, "machine": None}).refused == ("missing: --gpu",)
+
+
+def test_energy_is_clear_for_one_gpu_only(one, raw):
+    energy = {"total_energy_j": 51_200.0, "average_gpu_power": 600.0, "output_tps_per_w": 17.0}
+    alone = {**REPORT["world_info"], "tp_size": 1, "world_size": 1}
+    row = one({**REPORT, "energy": energy, "world_info": alone})
+    assert row.power_w == 600
+    assert row.energy_per_output_token_j == pytest.approx(0.1)  # 51 200 J / (1000 * 512)
+    row = one({**REPORT, "energy": energy})
+    assert (row.power_w, row.energy_per_output_token_j) == (None, None)
+    assert raw(row)["energy.average_gpu_power"].value == 600
