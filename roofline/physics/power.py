@@ -107,4 +107,5 @@ def memory_stretch(clock_frac: ArrayLike) -> FloatArray:
 
 def other_energy_frac(clock_frac: ArrayLike) -> FloatArray:
     """Dynamic energy outside arithmetic at a lowered core clock, over that at the full one."""
-    return np.maximum(OTHER_ENERGY_FLOOR_FRAC, np.asarray(clock_frac, float) ** 2)
+    result: FloatArray = np.maximum(OTHER_ENERGY_FLOOR_FRAC, np.square(clock_frac))
+    return result
