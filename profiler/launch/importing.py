@@ -27,19 +27,18 @@ def imported(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> l
     InvalidInputError
         The importer refuses the file, or misses a fact that nobody stated.
     """
-    run = {name: common[name] for name in _RUN_FACTS if common.get(name) not in (None, "")}
-    run["weight_dtype"] = weight_format(ask)
-    run["tp"] = common["num_gpus"]
-    run.setdefault("engine_version", "unknown")
-    run["tool_version"] = run["engine_version"]
-    rows, refused = _read(block, run)
-    if refused and len(block["points"]) == 1:
+    known = {name: common[name] for name in _RUN_FACTS if common.get(name) not in (None, "")}
+    known.setdefault("engine_version", "unknown")
+    known |= {"tp": common["num_gpus"], "tool_version": known["engine_version"]}
+    tries = [known, known | {"weight_dtype": weight_format(ask)}]
+    if len(block["points"]) == 1:
         point = block["points"][0]
-        asked = {name: point[name] for name in _POINT_FACTS if name in point}
-        rows, refused = _read(block, run | asked)
-    if refused:
-        raise InvalidInputError("; ".join(refused))
-    return rows
+        tries.append(tries[-1] | {name: point[name] for name in _POINT_FACTS if name in point})
+    for facts in tries:
+        rows, refused = _read(block, facts)
+        if not refused:
+            return rows
+    raise InvalidInputError("; ".join(refused))
 
 
 def _read(

@@ -79,9 +79,12 @@ def _common(
     run: RunState, start: Mapping[str, Any], ask: Ask, target: Target, project: str
 ) -> dict[str, Any]:
     """Columns that every row of a run shares."""
-    device: Mapping[str, Any] = (start.get("devices") or [{}])[0]
+    devices = [] if target.vendor == "cpu" else start.get("devices")
+    device: Mapping[str, Any] = (devices or [{}])[0]
     versions = {**start.get("versions", {}), **device.get("versions", {})}
     raw = str(device.get("name") or run.place.gpu or target.name)
+    host_cpu = str(start.get("host_cpu", ""))
+    names = (host_cpu,) if target.vendor == "cpu" else (run.place.instance, target.name)
     environment = {
         "backend": run.place.backend,
         "image": run.image,
@@ -92,10 +95,10 @@ def _common(
         "run_id": run.name,
         "source": SOURCE,
         "source_ref": f"dstack:{project}/{run.name}",
-        "gpu": str(device.get("slug") or "") or _slug(run.place.instance, target.name),
-        "gpu_raw": raw if target.vendor != "cpu" else str(start.get("host_cpu", "")),
+        "gpu": str(device.get("slug") or "") or _slug(*names),
+        "gpu_raw": raw if target.vendor != "cpu" else host_cpu,
         "num_gpus": max(1, target.count),
-        "host_cpu": str(start.get("host_cpu", "")),
+        "host_cpu": host_cpu,
         "power_limit_w": device.get("power_limit_w"),
         "driver": str(versions.get("driver", "")),
         "instance": run.place.instance,
@@ -116,9 +119,9 @@ def _slug(*names: str) -> str:
     """Catalogue's name of the first of `names` that it knows."""
     from specs.catalogue import resolve_name
 
-    for name in names:
+    for name in filter(None, names):
         try:
-            return resolve_name(name) if name else ""
+            return resolve_name(name)
         except RooflineError:
             continue
     return ""
@@ -162,6 +165,9 @@ def _filled(row: Measurement, common: Mapping[str, Any]) -> Measurement:
         if value not in (None, "") and getattr(row, name) in (None, "")
     }
     given |= {name: common[name] for name in ("run_id", "source", "source_ref")}
+    if row.gpu_raw == row.gpu:  # the importer's echo of what it was told
+        given["gpu_raw"] = common["gpu_raw"]
+    given["point_id"] = ""  # the hash of what is asked, completed now
     inside, outside = json.loads(row.environment or "{}"), json.loads(common["environment"])
     given["environment"] = json.dumps({**outside, **inside}, sort_keys=True)
     return replace(row, **given)

@@ -8,6 +8,7 @@ keep what comes back. One machine that cannot be had, or dies, costs the others 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 import tempfile
@@ -92,8 +93,7 @@ def _prepare(target: Target, ask: Ask, limits: Limits, args: Namespace, place: P
         image, note = pinned(image)
         if note:
             _note(note)
-    prefix = args.name or "roofline"
-    name = f"{prefix}-{target.slug[: 33 - len(prefix)]}-{secrets.token_hex(3)}".replace("--", "-")
+    name = _name(args.name or "roofline", target)
     path = place / f"{name}.zip"
     plan = plan_of(name, steps)
     data = payload(plan, whole=ask.engine == "transformers")
@@ -101,6 +101,15 @@ def _prepare(target: Target, ask: Ask, limits: Limits, args: Namespace, place: P
     path.write_bytes(data)
     task = task_of(name, ask, target, limits, image=image, payload=str(path))
     return Planned(target=target, task=task)
+
+
+def _name(prefix: str, target: Target) -> str:
+    """Name of a run: dstack takes 41 letters, digits and dashes."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", prefix):
+        raise InvalidInputError(
+            f"--name {prefix!r:.40} must be a letter, then letters, digits, dashes; 20 at most."
+        )
+    return f"{prefix}-{target.slug[:12].strip('-')}-{secrets.token_hex(3)}"
 
 
 def _server(args: Namespace) -> DstackServer | None:

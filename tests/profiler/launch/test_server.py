@@ -67,7 +67,7 @@ def test_plans(project, capsys, monkeypatch):
 
 def test_refusals(project, capsys, monkeypatch):
     def last_line(*words):
-        code, answer, notes = run(capsys, "--gpu", "L4", "--max-price", "1", *words)
+        code, _, notes = run(capsys, "--gpu", "L4", "--max-price", "1", *words)
         assert code == 2
         return notes.splitlines()[-1]
 
