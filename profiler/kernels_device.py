@@ -38,7 +38,6 @@ def device_of(peaks: MeasuredPeaks, target: Target, sensors: Sequence[Device]) -
     """
     rates: dict[str, Any] = {
         "mem_bytes_per_s": peaks.mem_bytes_per_s,
-        "vector_flops_per_s": _vector(peaks),
         "peak_flops_per_s": {
             name: rate
             for name, rate in peaks.peak_flops_per_s.items()
@@ -54,7 +53,6 @@ def device_of(peaks: MeasuredPeaks, target: Target, sensors: Sequence[Device]) -
 
         entry = get_accelerator(known)
         measured = dict(entry.sources) | dict.fromkeys(rates, SOURCE_KEY)
-        rates["vector_flops_per_s"] = entry.vector_flops_per_s
         return replace(
             entry,
             **rates,
@@ -63,6 +61,7 @@ def device_of(peaks: MeasuredPeaks, target: Target, sensors: Sequence[Device]) -
             sources=_sources(measured, rates["peak_flops_per_s"]),
             notes=(*entry.notes, note),
         )
+    rates["vector_flops_per_s"] = _vector(peaks)
     facts = _cpu_facts(target) if target.kind == "cpu" else _gpu_facts(target, sensors)
     notes = (note, *facts.pop("notes", ()))
     fields = {**facts, **rates}
@@ -83,8 +82,11 @@ def _sources(by_field: dict[str, str], peaks: dict[str, float]) -> dict[str, str
 
 def _vector(peaks: MeasuredPeaks) -> float:
     """Rate of ordinary fp32 units: that of fp32 products, which run on them."""
-    rates = peaks.peak_flops_per_s
-    return rates.get("fp32") or min(rates.values())
+    if "fp32" not in peaks.peak_flops_per_s:
+        raise InvalidInputError(
+            "no gpu-file of the measured peaks: it needs the fp32 rate; measure fp32 too."
+        )
+    return peaks.peak_flops_per_s["fp32"]
 
 
 def _slug(name: str) -> str:

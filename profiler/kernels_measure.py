@@ -22,6 +22,9 @@ _SIZES = tuple(
     if column.group == "kernel" and name not in ("op", "dtype")
 )
 
+SHARE = 0.2
+"""Of a model's budget: single calls settle sooner, and there are many of them."""
+
 
 def measure_kernel(bench: Bench, point: Point) -> Measurement:
     """Measure one kernel on the first device, or a collective on all.
@@ -36,7 +39,7 @@ def measure_kernel(bench: Bench, point: Point) -> Measurement:
     if kernel.op == "all_reduce":
         from profiler.kernels_collective import all_reduce_samples
 
-        samples = all_reduce_samples(bench.target, sizes["size_bytes"], bench.budget_s)
+        samples = all_reduce_samples(bench.target, sizes["size_bytes"], SHARE * bench.budget_s)
         timed = Timed(call=lambda: None, samples=samples)
         return _row(bench, point, timed, {}, watched=False)
     import torch
@@ -44,7 +47,7 @@ def measure_kernel(bench: Bench, point: Point) -> Measurement:
     try:
         with torch.no_grad():
             call = call_of(kernel, bench.target)
-            timed = bench.time(call, timer=_timer(bench, kernel))
+            timed = bench.time(call, timer=_timer(bench, kernel), share=SHARE)
     except NotImplementedError as error:
         raise PointError(f"unsupported: {' '.join(str(error).split())[:120]}") from error
     facts = {
@@ -60,7 +63,7 @@ def measure_tabular(bench: Bench, point: Point) -> Measurement:
     """Measure one call of a tabular model; fits it first where it is another one."""
     case = case_of(point.columns)
     call, n_nodes = tabular_call(case, threads=bench.target.threads)
-    return _row(bench, point, bench.time(call), {}, n_nodes=n_nodes)
+    return _row(bench, point, bench.time(call, share=SHARE), {}, n_nodes=n_nodes)
 
 
 def _timer(bench: Bench, kernel: Kernel) -> Any:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a device was measured to reach, as a device that predictions can be made for.
 
-Two files go into the folder ``measured`` of the store: a gpu-file that `specs.gpufile`
+Two files go into a folder beside the store (which holds Parquet and nothing else): a
+gpu-file that `specs.gpufile`
 reads (bandwidth and peaks as achieved, what cannot be measured from the catalogue or the
 system), and ``rates`` beside it with what such a file has no field for: how far the
 products of a decode step stay below the bandwidth of plain streams, and what a launch
@@ -25,7 +26,7 @@ from profiler.run_target import Target
 from specs.errors import InvalidInputError
 from specs.measurement import Measurement
 
-FOLDER = "measured"
+SUFFIX = ".measured"
 LEAST_GEMV_BYTES = 8 * 2**20
 """Smaller weight matrices measure the launch, not the memory."""
 
@@ -170,7 +171,7 @@ def write_measured(
 
     peaks = peaks_of(rows, beyond_cache_bytes=stream_size_bytes(target))
     device = device_of(peaks, target, sensors)
-    folder = store / FOLDER
+    folder = measured_folder(store)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{re.sub(r'[^a-z0-9]+', '-', device.name.lower()).strip('-')}.toml"
     dates = sorted(row.measured_at for row in rows)
@@ -178,6 +179,12 @@ def write_measured(
     _replace(path.with_suffix(".rates.json"), json.dumps(rates, indent=1) + "\n")
     _replace(path, to_gpu_file_toml(device))
     return path
+
+
+def measured_folder(store: Path) -> Path:
+    """Return the folder of measured devices that belongs to the store."""
+    whole = store.resolve()
+    return whole.parent / f"{whole.name}{SUFFIX}"
 
 
 def _replace(path: Path, text: str) -> None:
@@ -195,7 +202,7 @@ def last_measured(store: Path) -> tuple[Path, dict[str, Any]]:
     InvalidInputError
         There is none.
     """
-    files = sorted((store / FOLDER).glob("*.toml"), key=lambda path: path.stat().st_mtime)
+    files = sorted(measured_folder(store).glob("*.toml"), key=lambda path: path.stat().st_mtime)
     if not files:
         raise InvalidInputError(
             f"nothing has been measured in {store}; run roofline profile --kernels there first, "

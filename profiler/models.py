@@ -129,6 +129,7 @@ def build_model(
     torch_dtype = getattr(torch, DTYPES[dtype])
     _check_memory(described, devices, torch_dtype.itemsize)
     torch.manual_seed(SEED)
+    torch.set_float32_matmul_precision("highest")  # torch's default; a kernel sweep changes it
     with quiet_libraries():
         try:
             if weights:

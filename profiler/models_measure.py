@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from profiler.models import BuiltModel, OutOfMemoryError, build_model, free_bytes, quiet_libraries
 from profiler.models_steps import Step, decode_step, mean_context, prefill_step
 from profiler.plan import Point
 from profiler.run_bench import Bench, PointError, Timed, engine_version, worst
+from specs.hub import get_config
 from specs.measurement import Measurement, RawFigure
 
 COMPILING_CALLS = 3
@@ -59,6 +61,8 @@ class ModelBench:
             "n_params": built.n_params,
             "weight_bytes": built.weight_bytes,
             "decode_context": mean_context(n_in, n_out) if decode else None,
+            # A local model cannot be looked up anywhere else.
+            "config": get_config(point.name)[0] if Path(columns["model"]).is_absolute() else None,
             "static_len": n_in + n_out if columns["capture"] != "eager" else None,
         }
         notes = "; ".join(dict.fromkeys((*built.notes, *said)))

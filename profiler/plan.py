@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from profiler.kernels import collective_grid, default_dtypes, kernel_grid
@@ -136,7 +137,7 @@ def _model_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> list
     dtypes = grid.dtypes or (("fp32",) if target.kind == "cpu" else ("bf16",))
     lengths = sorted(product(grid.input_lens, grid.batches, grid.output_lens))
     for name in grid.models:
-        model = describe(name).name
+        model = model_key(name)
         for dtype, capture, (input_len, batch, output_len) in product(
             dtypes, grid.captures, lengths
         ):
@@ -159,17 +160,31 @@ def _model_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> list
     return points
 
 
+def model_key(name: str) -> str:
+    """Name of a model in the store: its repository, or where its folder really is.
+
+    Raises
+    ------
+    RooflineError
+        As `profiler.models.describe`.
+    """
+    described = describe(name)
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else described.name
+
+
 def _kernel_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> list[Point]:
     dtypes = grid.dtypes or default_dtypes(target)
     kernels = kernel_grid(target, dtypes)
     if len(target.devices) > 1:
         kernels += collective_grid()
     method = method_of("kernel-cold", target)
-    one = {**device, "num_gpus": 1, "tp": None, "pp": None}
+    every = {**device, "tp": None, "pp": None}
+    one = {**every, "num_gpus": 1}
     return [
         Point(
             columns={
-                **(device if kernel.op == "all_reduce" else one),
+                **(every if kernel.op == "all_reduce" else one),
                 "kind": "kernel",
                 "engine": "torch",
                 "method": method,

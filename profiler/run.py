@@ -167,10 +167,16 @@ def outcome(row: Measurement) -> str:
     return times if row.quality == "ok" else f"{times}, {row.quality}"
 
 
+def marks_folder(store: Path) -> Path:
+    """Folder of the marks of running points: beside the store, which holds Parquet alone."""
+    whole = store.resolve()
+    return whole.parent / f".{whole.name}.running"
+
+
 @contextlib.contextmanager
 def _marked(store: Path, point_id: str) -> Iterator[int]:
     """Leave a mark while a point runs; yield how many earlier runs died under theirs."""
-    mark = store / ".running" / point_id
+    mark = marks_folder(store) / point_id
     deaths = 0
     with contextlib.suppress(OSError, ValueError):
         deaths = int(mark.read_text())

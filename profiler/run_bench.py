@@ -54,7 +54,7 @@ class Bench:
         Why there are none.
     run_id : str
     budget_s : float
-        Seconds for one call to settle in.
+        Seconds for a model's prefill or step to settle in.
     deadline_s : float
         Moment of ``perf_counter`` by which the run should have ended.
     """
@@ -66,13 +66,15 @@ class Bench:
     budget_s: float = 5.0
     deadline_s: float = float("inf")
 
-    def time(self, call: Callable[[], Any], *, timer: Timer | None = None) -> Timed:
-        """Time `call` until it settles or its budget ends."""
+    def time(
+        self, call: Callable[[], Any], *, timer: Timer | None = None, share: float = 1.0
+    ) -> Timed:
+        """Time `call` until it settles or its share of the budget ends."""
         left_s = self.deadline_s - time.perf_counter()
         samples = measure(
             call,
             sync=self._sync,
-            budget_s=min(self.budget_s, max(left_s / 2, LEAST_BUDGET_S)),
+            budget_s=min(share * self.budget_s, max(left_s / 2, LEAST_BUDGET_S)),
             threads=self.target.threads,
             timer=timer,
             throttle=self._throttle if self.sensors else None,

@@ -46,18 +46,18 @@ class Progress:
     def start(self, title: str) -> None:
         """Say which point runs now."""
         if self._bar is not None:
-            self._bar.update(self._task, description=title, left=self._left())
+            self._bar.update(self._task, description=title, left=self._left(), refresh=True)
 
     def finish(self, title: str, outcome: str) -> None:
         """Say what became of a point."""
         self._done += 1
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, left=self._left())
+            self._bar.update(self._task, completed=self._done, left=self._left(), refresh=True)
         if self._quiet:
             return
         line = f"[{self._done}/{self._total}] {title}: {outcome}"
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             left = self._left()
             print(f"{line}{f' ({left})' if left else ''}", file=sys.stderr, flush=True)
@@ -85,4 +85,5 @@ def _bar() -> Any:
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}", markup=False),
         console=Console(stderr=True),
+        auto_refresh=False,  # a thread that draws would be timed too
     )

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from profiler.models import require
 from profiler.plan import Grid, Point, plan
 from profiler.run import Interrupted, RunResult, pending, run_plan
 from profiler.run_bench import Bench
 from profiler.run_target import Target, find_target, host_target
 from profiler.sensors import FINDERS, find_devices
 from profiler.store import Store
-from specs.errors import InvalidInputError, RooflineError
+from specs.errors import InvalidInputError, RooflineError, StoreError
 from specs.measurement import Measurement, now_utc
 
 __all__ = ["Answer", "Interrupted", "Session"]
@@ -35,6 +36,7 @@ class Answer:
     result: RunResult
     store: Path
     gpu_file: Path | None = None
+    no_gpu_file: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -42,6 +44,7 @@ class Answer:
             "run_id": self.run_id,
             "store": str(self.store),
             "gpu_file": str(self.gpu_file) if self.gpu_file else None,
+            "no_gpu_file": self.no_gpu_file,
             "skipped": self.result.skipped,
             "left": self.result.left,
             "measurements": [row.to_dict() for row in self.result.measured],
@@ -58,6 +61,8 @@ class Answer:
         if self.result.left:
             said += f"; {self.result.left} left when the time was up (--resume goes on)"
         lines.append(f"{said}.")
+        if self.no_gpu_file:
+            lines.append(self.no_gpu_file)
         if self.gpu_file:
             lines.append(f"Measured peaks: {self.gpu_file} (predict with --gpu measured).")
         return "\n".join(lines)
@@ -123,7 +128,8 @@ class Session:
         NothingMeasuredError
             Every point failed; the rows that say why are stored.
         """
-        self.store.path.mkdir(parents=True, exist_ok=True)
+        require("pyarrow")
+        _make_folder(self.store.path)  # before an hour of measuring, not after
         self.bench.deadline_s = time.perf_counter() + self.max_s
         result = run_plan(
             self.points,
@@ -136,22 +142,28 @@ class Session:
         failed = [row for row in result.measured if row.quality == "failed"]
         if failed and len(failed) == len(result.measured):
             raise NothingMeasuredError(_all_failed(failed, self.store.path))
+        gpu_file, why = self._gpu_file(result)
         return Answer(
             run_id=self.bench.run_id,
             result=result,
             store=self.store.path,
-            gpu_file=self._gpu_file(result),
+            gpu_file=gpu_file,
+            no_gpu_file=why,
         )
 
-    def _gpu_file(self, result: RunResult) -> Path | None:
-        """Write the measured peaks, where the run has timed kernels."""
+    def _gpu_file(self, result: RunResult) -> tuple[Path | None, str]:
+        """Write the measured peaks, where the run has timed kernels; or say why not."""
         if not any(row.kind == "kernel" for row in result.measured):
-            return None
+            return None, ""
         from profiler.kernels_peaks import write_measured
 
         ids = {point.point_id for point in self.points if point.kind == "kernel"}
         rows = [row for row in self.store.read() if row.point_id in ids]
-        return write_measured(rows, self.bench.target, self.bench.sensors, self.store.path)
+        try:
+            path = write_measured(rows, self.bench.target, self.bench.sensors, self.store.path)
+        except RooflineError as error:  # the rows are measured and stored all the same
+            return None, str(error)
+        return path, ""
 
     def listed(self) -> dict[str, Any]:
         """The points of a dry run, for JSON."""
@@ -185,6 +197,16 @@ class Session:
 
     def _todo(self) -> list[Point]:
         return pending(self.points, self.store, resume=self.resume)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the store {path} ({error.strerror}); name a folder with --store or "
+            f"ROOFLINE_STORE."
+        ) from None
 
 
 def _bench(target: Target, *, power: bool) -> Bench:

@@ -151,7 +151,11 @@ def _sklearn(
 
     makers: dict[str, Callable[[], Any]] = {
         "RandomForestRegressor": lambda: RandomForestRegressor(
-            n_estimators=n_trees, max_depth=depth, n_jobs=threads, random_state=0
+            n_estimators=n_trees,
+            max_depth=depth,
+            max_features=1 / 3,  # fits faster, predicts alike
+            n_jobs=threads,
+            random_state=0,
         ),
         "HistGradientBoostingRegressor": lambda: HistGradientBoostingRegressor(
             max_iter=n_trees, max_depth=depth, early_stopping=False, random_state=0

@@ -48,7 +48,11 @@ def add_arguments(parser: Parser) -> None:
     )
     group.add_argument("--threads", type=count, metavar="N", help="threads on the host")
     group.add_argument(
-        "--budget", type=positive, default=5.0, metavar="S", help="seconds to settle a time in (5)"
+        "--budget",
+        type=positive,
+        default=5.0,
+        metavar="S",
+        help="seconds for prefill or a step to settle in (5); kernels take a fifth",
     )
     group.add_argument("--max-minutes", type=positive, metavar="N", help="stop the run after N")
     group.add_argument("--no-power", action="store_true", help="leave power and energy out")

@@ -81,8 +81,8 @@ def test_without_streams_or_products_there_are_no_peaks():
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     monkeypatch.setattr("profiler.kernels_peaks.stream_size_bytes", lambda target: BEYOND)
-    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path))
-    return write_measured(ROWS, CPU, [], tmp_path)
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "store"))
+    return write_measured(ROWS, CPU, [], tmp_path / "store")
 
 
 def test_the_file_is_one_for_gpu_file(written):
@@ -132,7 +132,7 @@ def test_the_last_written_is_used(written, tmp_path):
     older = written.with_name("another.toml")
     older.write_text("name = 'x'")
     os.utime(older, (1, 1))
-    assert last_measured(tmp_path)[0] == written
+    assert last_measured(tmp_path / "store")[0] == written
 
 
 def test_nothing_measured_is_one_line(tmp_path, monkeypatch, capsys):

@@ -194,7 +194,7 @@ def test_kernels_give_a_device_to_predict_for(tmp_path, one_thread, capsys, monk
     ]
     monkeypatch.setattr(plan, "kernel_grid", lambda target, dtypes: grid)
     monkeypatch.setattr(kernels_peaks, "stream_size_bytes", lambda target: 2**22)
-    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path))
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "store"))
     code, out, err = run_lines(capsys, "--kernels", *one_thread)
     assert code == 0, err
     assert "predict with --gpu measured" in out

@@ -11,7 +11,7 @@ import pytest
 from profiler import run
 from profiler.models import OutOfMemoryError
 from profiler.plan import Point
-from profiler.run import Interrupted, reason_of, run_plan
+from profiler.run import Interrupted, marks_folder, reason_of, run_plan
 from profiler.run_bench import Bench, PointError
 from profiler.run_target import Target
 from profiler.store import Store
@@ -53,13 +53,13 @@ def go(tmp_path, monkeypatch):
     def run_with(measure, *, count=5, **options):
         monkeypatch.setattr(run, "measurer", lambda bench, weights: measure)
         bench = Bench(target=CPU, run_id="test", **options.pop("bench", {}))
-        return run_plan(points(count), bench, Store(tmp_path), quiet=True, **options)
+        return run_plan(points(count), bench, Store(tmp_path / "store"), quiet=True, **options)
 
     return run_with
 
 
 def stored(tmp_path):
-    return [row.m for row in Store(tmp_path).read()]
+    return [row.m for row in Store(tmp_path / "store").read()]
 
 
 def test_every_point_is_stored_once(go, tmp_path):
@@ -67,7 +67,7 @@ def test_every_point_is_stored_once(go, tmp_path):
     result = go(measure)
     assert measure.calls == [1, 2, 3, 4, 5] == stored(tmp_path)
     assert (len(result.measured), result.skipped, result.left) == (5, 0, 0)
-    assert not (tmp_path / ".running").exists()
+    assert not marks_folder(tmp_path / "store").exists()
 
 
 def test_a_point_is_on_the_disk_before_the_next_begins(go, tmp_path):
@@ -108,7 +108,7 @@ def test_out_of_memory_is_a_failed_point_and_the_sweep_goes_on(go, tmp_path):
     measure = Measure({2: gone, 4: OutOfMemoryError("gpt2 needs more.")})
     go(measure)
     assert measure.calls == [1, 2, 3, 4, 5]
-    rows = {row.m: row for row in Store(tmp_path).read()}
+    rows = {row.m: row for row in Store(tmp_path / "store").read()}
     assert {m: row.quality for m, row in rows.items()} == {
         1: "ok", 2: "failed", 3: "ok", 4: "failed", 5: "ok",
     }  # fmt: skip
@@ -154,21 +154,21 @@ def test_the_time_ends_the_run_between_points(go, tmp_path):
 
 def test_a_point_that_kills_the_process_is_given_up_by_the_third_run(go, tmp_path):
     killer = points(3)[1].point_id
-    mark = tmp_path / ".running" / killer
+    mark = marks_folder(tmp_path / "store") / killer
     mark.parent.mkdir(parents=True)
     mark.write_text("1")
     once = Measure({3: KeyboardInterrupt()})
     with pytest.raises(Interrupted):
         go(once, count=3, resume=True)
     assert 2 in once.calls  # one death is bad luck
-    for path in tmp_path.glob("*.parquet"):
+    for path in (tmp_path / "store").glob("*.parquet"):
         path.unlink()
     mark.parent.mkdir(exist_ok=True)
     mark.write_text("2")
     twice = Measure()
     go(twice, count=3, resume=True)
     assert twice.calls == [1, 3]
-    row = next(row for row in Store(tmp_path).read() if row.m == 2)
+    row = next(row for row in Store(tmp_path / "store").read() if row.m == 2)
     assert row.quality == "failed"
     assert row.reason.startswith("killed: the process ended 2 times")
 
