@@ -185,6 +185,7 @@ def _case(record: Mapping[str, Any]) -> Draft | Refusal:
         draft.figure("tpot_s", median_s, "s", f"median of {step}")
     elif all(c in (0, q) for q, c in zip(queries, contexts, strict=True)):
         draft.put(input_tokens=sum(queries) / len(queries), output_tokens=0)
+        draft.figure("ttft_s", median_s, "s", f"median of {step}, the prompts of the batch")
         rate = sum(queries) / median_s if median_s > 0 else 0.0
         draft.figure("prefill_tok_s", rate, "tok/s", f"prompt tokens over the median of {step}")
     else:

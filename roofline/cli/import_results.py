@@ -204,9 +204,5 @@ def _conclude(answers: list[dict[str, Any]], store: Store, args: Namespace) -> N
     else:
         print_text(f"total: {_points(read)} read from {files}, {where}")
     if refused:
-        raise InvalidInputError(
-            f"{_points(refused)} or files refused, {read} read; see the lines above and "
-            f"roofline import --help."
-            if not args.json
-            else f"{_points(refused)} or files refused, {read} read; 'refused' says why."
-        )
+        why = "'refused' says why" if args.json else "the lines above say why"
+        raise InvalidInputError(f"{refused} of {refused + read} refused: {why}.")
