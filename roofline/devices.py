@@ -18,8 +18,6 @@ from roofline.physics.constants import (
     ENERGY_J_PER_LINK_BYTE,
     ENERGY_RELATIVE,
     IDLE_FRAC_OF_TDP,
-    PLATEAU_POWER_FRAC,
-    PLATEAU_RATE_FRAC,
 )
 from roofline.physics.kernel import FloatArray
 from roofline.physics.passes import LinkRates, Rates
@@ -115,21 +113,7 @@ def flop_energies_j(accelerator: Accelerator) -> FloatArray:
     values = np.array([ENERGY_BF16_J_PER_FLOP[node] for node in nodes])
     node = accelerator.process_nm if accelerator.process_nm else 7.0
     base = float(np.exp(np.interp(np.log(node), np.log(nodes), np.log(values))))
-    base = max(base, _plateau_energy_j(accelerator))
     return np.array([base * ENERGY_RELATIVE[runs_as(accelerator, name)] for name in ARITHMETIC])
-
-
-def _plateau_energy_j(accelerator: Accelerator) -> float:
-    """Energy per 16-bit FLOP of a board whose largest GEMMs run into its power limit.
-
-    What idling and being active leave of the limit, over the rate that such GEMMs reach.
-    It exceeds the figure of the process node on cards that are clocked high or whose
-    rate is cut (GeForce), and falls below it on cards that never reach their peak.
-    """
-    idle = idle_w(accelerator)
-    left = (accelerator.tdp_w - idle) * (1.0 - ACTIVE_FRAC[accelerator.kind])
-    reached = max(rate_of(accelerator, "bf16"), rate_of(accelerator, "fp16"))
-    return PLATEAU_POWER_FRAC * left / (PLATEAU_RATE_FRAC * reached)
 
 
 def byte_energy_j(accelerator: Accelerator) -> float:

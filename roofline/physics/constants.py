@@ -98,11 +98,6 @@ model lie at 2.1 to 3.4 vector FLOP/s on NVIDIA parts with tensor cores from Vol
 Blackwell and at 0.4 to 1.6 elsewhere (Apple, RDNA, GCN, Xe), whatever the integer
 peak: the scaling of each block of 32 runs on the vector units."""
 
-PLATEAU_POWER_FRAC, PLATEAU_RATE_FRAC = 0.9, 0.8
-"""Large 16-bit GEMMs: share of the power limit they draw, and of the dense peak they
-reach. 0.97 of the limit at 0.68 to 0.80 of the peak on H200, B200 and GB200, 0.81 of the
-peak on A100 (aiconfigurator kernel tables); some cards stay below their limit."""
-
 EXP_PER_VECTOR_FLOP = 1.0 / 16.0
 """Exponentials per fp32 vector FLOP. NVIDIA SMs since Ampere GA10x do 16 special functions
 and 256 fp32 FLOPs per clock (CUDA C++ Programming Guide, table of arithmetic throughput);
