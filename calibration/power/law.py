@@ -128,6 +128,21 @@ class PowerLaw:
         return asdict(self)
 
 
+def activity_of(
+    moved_bytes: ArrayLike, at_peak_s: ArrayLike, time_s: ArrayLike, mem_bytes_per_s: ArrayLike
+) -> Activity:
+    """Activity of a phase of one rank: its bytes and products over the time it really takes.
+
+    `at_peak_s` is the time of all products at their own dense peaks (`PhaseCost`); `time_s`
+    the best known time of the phase, corrected if there is a correction, unthrottled.
+    """
+    time = np.maximum(np.asarray(time_s, float), 1e-12)
+    return Activity(
+        memory_frac=np.asarray(moved_bytes, float) / (time * np.asarray(mem_bytes_per_s, float)),
+        compute_frac=np.asarray(at_peak_s, float) / time,
+    )
+
+
 def held_w(demand_w: FloatArray, facts: PowerFacts) -> FloatArray:
     """Power drawn where `demand_w` is wanted: a soft minimum with the limit, idle at least.
 

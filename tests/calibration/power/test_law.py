@@ -14,6 +14,7 @@ from calibration.power.law import (
     Activity,
     PowerFacts,
     PowerLaw,
+    activity_of,
     facts_of,
     from_dict,
     held_w,
@@ -48,6 +49,13 @@ def test_demand_by_hand():
     # half the standby with HBM, twice in a shared package
     assert LINEAR.demand_w(board(hbm=1.0), at(0.5, 0.1)) == pytest.approx(296.0)
     assert LINEAR.demand_w(board(shared=1.0), at(0.5, 0.1)) == pytest.approx(416.0)
+
+
+def test_activity_by_hand():
+    # 8 GB in 10 ms at 2 TB/s is 0.4 of the bandwidth; 1 ms of products 0.1 of the peak
+    found = activity_of(8e9, 1e-3, 10e-3, 2e12)
+    assert found.memory_frac == pytest.approx(0.4)
+    assert found.compute_frac == pytest.approx(0.1)
 
 
 def test_a_limit_holds_a_little_below_itself():
