@@ -48,8 +48,8 @@ def _ask(host: str, repository: str, tag: str, *, insecure: bool) -> str:
 
         auth = None if insecure else log_in
         with DXF(host, repository, auth, insecure=insecure, timeout=10) as client:
-            _, response = client.head_manifest_and_response(tag)
-    return str(response.headers.get("Docker-Content-Digest", ""))
+            digest, _ = client.head_manifest_and_response(tag)
+    return str(digest or "")
 
 
 def _parts(image: str) -> tuple[str, str, str]:

@@ -60,7 +60,7 @@ def collect(
     common = _common(run, start, ask, target, project)
     rows: list[Measurement] = []
     unread: dict[str, str] = {}
-    notes = _gaps(decoded)
+    notes = _gaps(decoded) + _broken_off(decoded)
     for block in decoded.blocks:
         try:
             rows += _rows(block, common, ask)
@@ -224,6 +224,15 @@ def _gaps(decoded: Decoded) -> list[str]:
     if decoded.damaged:
         notes.append(f"{decoded.damaged} lines of the log were damaged and passed over")
     return notes
+
+
+def _broken_off(decoded: Decoded) -> list[str]:
+    """Steps that gave some of their points and then failed."""
+    return [
+        f"step {block['step']} broke off after {block['files']} part-files: {block['error']}"
+        for block in decoded.blocks
+        if block.get("kind") == "result" and block.get("error") and block.get("files")
+    ]
 
 
 def _client(block: Mapping[str, Any], common: Mapping[str, Any], _: Ask) -> list[Measurement]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ from profiler.launch.task import (
 )
 from specs.errors import InvalidInputError, LaunchError
 
+MEASURING_FRAC = 0.75
+"""Share of the longest duration that measuring may take: the rest installs and builds, and a
+run that stops by itself is whole where one that is stopped is partial."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Planned:
@@ -57,6 +61,8 @@ def run_launch(args: Namespace) -> None:
         return
     ask, limits = ask_of(args), limits_of(args)
     targets = targets_of(args.gpu or "")
+    if ask.max_minutes is None:
+        ask = replace(ask, max_minutes=MEASURING_FRAC * limits.max_duration_s / 60)
     with tempfile.TemporaryDirectory(prefix="roofline-") as folder:
         place = Path(args.save_yaml or folder).resolve()
         planned = [_prepare(target, ask, limits, args, place) for target in targets]
@@ -183,6 +189,9 @@ def _submit(server: DstackServer, planned: Sequence[Planned]) -> list[str]:
         except LaunchError as error:
             run.problem = str(error)
             _note(run.problem)
+        except KeyboardInterrupt:
+            _note(f"\n{come_back([*names, run.task['name']])}")
+            raise
     if not names:
         raise LaunchError(planned[0].problem)
     return names
@@ -278,6 +287,8 @@ def _keep_unread(found: Collected, store: Path) -> None:
 
 
 def _summary(answer: dict[str, Any]) -> str:
+    if "measured" not in answer:
+        return f"{answer['run']}: {answer['status']}, not a run of roofline"
     words = f"{answer['run']}: {answer['status']}, {answer['measured']} points measured"
     if answer["rows"] > answer["measured"]:
         words += f", {answer['rows'] - answer['measured']} failed"
@@ -308,6 +319,8 @@ def _print_dry(
         "runs": [planned_json(run, limits) for run in planned],
     }
     _write(args, answer, "---\n".join(documents).rstrip("\n"))
+    if not args.save_yaml:
+        _note("the tasks carry a file that is not kept now; add --save-yaml DIR to apply by hand")
     if checked:
         _note(offer_text(planned, limits))
         _note(f"checked by {checked}; nothing was rented")

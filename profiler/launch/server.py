@@ -189,7 +189,9 @@ class DstackServer:
             parsed = parse_apply_configuration(dict(configuration))
             spec = FleetSpec(configuration=parsed, profile=Profile(name="default"))
             fleets = self._client.client.fleets
-            fleets.apply_plan(self._project, fleets.get_plan(self._project, spec))
+            plan = fleets.get_plan(self._project, spec)
+            if plan.current_resource is None:  # else somebody has just made it
+                fleets.apply_plan(self._project, plan)
 
     def plan(self, task: Mapping[str, Any], *, fleet_exists: bool) -> Plan:
         """Offers for a task, as the server sees them now."""
@@ -220,12 +222,6 @@ class DstackServer:
         with self._errors(f"find the run {name}"):
             run = self._client.client.runs.get(self._project, name)
         return _state(run)
-
-    def names(self, prefix: str) -> list[str]:
-        """Names of runs that begin with `prefix`, newest first."""
-        with self._errors("list the runs"):
-            runs = self._client.runs.list(all=True)
-        return [run.name for run in runs if run.name.startswith(prefix)]
 
     def log_page(self, run: str, submission: str, token: str | None) -> tuple[bytes, str | None]:
         """One page of a try's log, and where the next one begins, if there is one."""

@@ -165,7 +165,7 @@ def task_of(
         "user": "root",
         "env": env,
         "files": [f"{payload}:{NAME}.zip"],
-        "commands": _commands(ask),
+        "commands": _commands(ask, target),
         "resources": resources,
         "max_price": limits.max_price_usd_per_h,
         "max_duration": limits.max_duration,
@@ -186,13 +186,12 @@ def task_of(
     return task
 
 
-def _commands(ask: Ask) -> list[str]:
+def _commands(ask: Ask, target: Target) -> list[str]:
     """Unpack, install what is missing, and hand over to the agent."""
     commands = [f"python3 -m zipfile -e {NAME}.zip {NAME}", f"cd {NAME}"]
     if ask.engine == "transformers":
-        packages = [name for name in requirements() if name]
-        commands.append(join(["python3", "-m", "pip", "install", "-q", *packages]))
-    else:  # power readings are welcome and not worth a failed run
+        commands.append(join(["python3", "-m", "pip", "install", "-q", *requirements()]))
+    elif target.vendor == "nvidia":  # power is welcome and not worth a failed run
         commands.append("python3 -m pip install -q nvidia-ml-py >/dev/null 2>&1 || true")
     return [*commands, "python3 -m profiler.launch.agent plan.json"]
 

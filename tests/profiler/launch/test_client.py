@@ -7,6 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +22,7 @@ spec.loader.exec_module(tgi)
 class Llama(BaseHTTPRequestHandler):
     """llama.cpp's /completion: exact prompt, 10 ms per token, and every third request fails."""
 
-    seen = []
+    seen: ClassVar = []
 
     def log_message(self, *args):
         pass

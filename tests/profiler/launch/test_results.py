@@ -130,6 +130,13 @@ def test_rows_of_the_profiler_inside_keep_what_they_say(tmp_path):
     assert json.loads(row.environment)["torch"] == "2.9"
 
 
+def test_a_profiler_that_broke_off_says_so_once():
+    block = result({}, error="out of memory", format="rows", files=3)
+    found = gather(block)
+    assert not found.rows
+    assert found.notes == ("step 0 broke off after 3 part-files: out of memory",)
+
+
 def test_a_damaged_part_file_is_no_row():
     block = {"kind": "rows", "step": 0, "name": "x.parquet", "data": "AAAA"}
     found = gather(block)

@@ -82,6 +82,17 @@ def test_a_dry_run_needs_neither_package_nor_server(monkeypatch, capsys):
     assert "pip install 'roofline[dstack]'" in capsys.readouterr().err
 
 
+def test_dstack_that_nobody_configured(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("dstack")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("DSTACK_SERVER_URL", "DSTACK_TOKEN", "DSTACK_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(running, "pinned", lambda image: (image, ""))
+    assert main([*WORDS, "--gpu", "H100", "--max-price", "4"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "add it with dstack project add, or set DSTACK_SERVER_URL and DSTACK_TOKEN" in line
+
+
 def test_the_yaml_can_be_kept_with_what_it_carries(server, tmp_path, capsys):
     words = ("--gpu", "H100", "--max-price", "4", "--dry-run", "--save-yaml", str(tmp_path))
     assert main([*WORDS, *words]) == 0

@@ -29,7 +29,7 @@ def run(capsys, *words):
     return code, json.loads(out) if out else None, err
 
 
-def test_plans(project, capsys, monkeypatch):
+def test_plans(project, capsys):
     dry = ("--dry-run", "--max-price")
     code, answer, notes = run(capsys, "--gpu", "H100,MI300X,L4,cpu", *dry, "4", "--disk", "20")
     assert code == 0
@@ -86,12 +86,13 @@ def test_refusals(project, capsys, monkeypatch):
 
 
 def test_runs(project, capsys, monkeypatch, tmp_path):
-    """Five runs at once that go well or wrong in their own ways, and one fan-out."""
+    """Six runs at once that go well or wrong in their own ways, and one fan-out."""
     monkeypatch.setattr("profiler.launch.follow.POLL_S", 1.0)
     spend = ("--max-price", "2", "--yes")
     names = {}
-    for way in ("failing", "killed", "doubled", "cut", "torn"):
-        code, answer, notes = run(capsys, "--gpu", "L4", *spend, "--detach", "--name", way)
+    for way in ("failing", "killed", "killed-spot", "doubled", "cut", "torn"):
+        machine = ("--gpu", "H100", "--spot", "spot") if way == "killed-spot" else ("--gpu", "L4")
+        code, answer, notes = run(capsys, *machine, *spend, "--detach", "--name", way)
         assert code == 0, notes
         names[way] = answer["runs"][0]
         assert f"--attach {names[way]}" in notes
@@ -125,11 +126,12 @@ def test_runs(project, capsys, monkeypatch, tmp_path):
     assert {way: end["status"] for way, end in ends.items()} == {
         "failing": "failed",
         "killed": "failed",
+        "killed-spot": "failed",
         "doubled": "done",
         "cut": "done",
         "torn": "done",
     }
-    assert "1 of 5 runs gave nothing" in notes.splitlines()[-1]
+    assert "1 of 6 runs gave nothing" in notes.splitlines()[-1]
     assert [(row.quality, row.reason) for row in kept["failing"]] == [
         ("failed", "server: out of memory")
     ] * 2
@@ -137,6 +139,8 @@ def test_runs(project, capsys, monkeypatch, tmp_path):
     assert [row.quality for row in kept["killed"]] == ["partial"]
     assert "the machine stopped answering" in kept["killed"][0].reason
     assert kept["killed"][0].ttft_s >= 0.020
+    assert "the spot machine was taken back" in kept["killed-spot"][0].reason
+    assert kept["killed-spot"][0].price_usd_per_h == 1.5
     assert [row.quality for row in kept["doubled"]] == ["ok", "ok"]
     assert [(row.quality, row.reason) for row in kept["cut"]] == [("partial", "log incomplete")]
     assert [row.quality for row in kept["torn"]] == ["ok", "ok"]  # printed twice, lost once
