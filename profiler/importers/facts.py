@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from profiler.importers.draft import Draft
@@ -195,14 +196,24 @@ def _remarks(draft: Draft, merged: dict[str, Any]) -> dict[str, Any]:
     return remarks
 
 
+@lru_cache(maxsize=1024)
+def _slug(name: str) -> str:
+    """Slug of a device, empty for unknown ones; not finding one is slow."""
+    try:
+        return resolve_name(name)
+    except RooflineError:
+        return ""
+
+
 def _name_things(columns: dict[str, Any], hints: dict[str, str]) -> None:
     """Put the catalogue's names in place of the file's; drop those that it lacks."""
     named = columns.pop("gpu", "") or columns.get("gpu_raw", "")
     if named:
         columns.setdefault("gpu_raw", named)
-        try:
-            columns["gpu"] = resolve_name(named)
-        except RooflineError:
+        slug = _slug(named)
+        if slug:
+            columns["gpu"] = slug
+        else:
             hints["gpu"] = f"the file says {named!r:.60}"
     for name in ("weight_dtype", "kv_dtype"):
         word = columns.get(name)

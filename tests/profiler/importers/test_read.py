@@ -20,6 +20,8 @@ def example(module, name):
     return runpy.run_path(str(HERE / f"test_{module}.py"))[name]
 
 
+REAL = json.loads((HERE / "data" / "optimum_benchmark.json").read_text())
+PHASES = {name: REAL["report"][name] for name in ("prefill", "decode", "generate")}
 EXAMPLES = {
     "sglang-one-batch": example("sglang", "ONE_BATCH"),
     "sglang-serving": example("sglang", "SERVING"),
@@ -32,7 +34,7 @@ EXAMPLES = {
         "tokens_per_second": 40.0,
     },
     "vllm-forward": [example("vllm", "case")("dec", [1], [64], 100.0)],
-    "optimum-benchmark": json.loads((HERE / "data" / "optimum_benchmark.json").read_text()),
+    "optimum-benchmark": {"config": REAL["config"], "report": PHASES},
     "llama-bench": [example("llama_bench", "GPU_TEST")],
     "llm-d": {
         **example("llmd", "REPORT"),
@@ -190,7 +192,7 @@ def read_any(content, folder):
 
 FUZZ = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
