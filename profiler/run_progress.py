@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,12 +13,18 @@ from typing import Any
 class Progress:
     """Shows which point runs, how many are left, and for how long about.
 
-    The time left is the mean time of the points so far times those to come. On a terminal
-    it is a bar of rich; elsewhere one line per point.
+    On a terminal it is a bar of rich; elsewhere one line per point.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        How long each point should take, in any unit. The time left is that of the points
+        to come at the pace of those that are done.
     """
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
-        self._total = total
+    def __init__(self, weights: Sequence[float], *, quiet: bool = False) -> None:
+        self._weights = weights
+        self._total = len(weights)
         self._done = 0
         self._start_s = time.perf_counter()
         self._quiet = quiet
@@ -63,10 +70,10 @@ class Progress:
             print(f"{line}{f' ({left})' if left else ''}", file=sys.stderr, flush=True)
 
     def _left(self) -> str:
-        left = self._total - self._done
-        if not self._done or not left:
+        done, left = sum(self._weights[: self._done]), sum(self._weights[self._done :])
+        if not done or not left:
             return ""
-        seconds = (time.perf_counter() - self._start_s) / self._done * left
+        seconds = (time.perf_counter() - self._start_s) / done * left
         if seconds < 90:
             return f"{seconds:.0f} s left"
         return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"

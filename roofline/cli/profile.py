@@ -100,7 +100,7 @@ def run(args: Namespace) -> None:
         print_text(session.listed_text())
     else:
         try:
-            answer = session.run(quiet=args.json and not sys.stderr.isatty())
+            answer = session.run()
         except Interrupted as stop:
             print(f"roofline: {session.stopped_text(stop.result)}", file=sys.stderr)
             raise
