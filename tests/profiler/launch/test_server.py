@@ -2,6 +2,7 @@
 """Against a real dstack server on loopback; machines and engine are stand-ins."""
 
 import json
+import signal
 
 import pytest
 
@@ -20,6 +21,23 @@ COMMON = [
     *("--concurrency", "1,2", "--input-len", "16", "--output-len", "4"),
     *("--image", f"registry.invalid/standin@{DIGEST}", "--max-duration", "30m"),
 ]
+
+
+LONGEST_S = 240
+
+
+@pytest.fixture(autouse=True)
+def limit():
+    """A run that never ends fails the test instead of holding it up."""
+
+    def over(number, frame):
+        raise TimeoutError(f"not done after {LONGEST_S} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(LONGEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def run(capsys, *words):
@@ -112,9 +130,10 @@ def test_runs(project, capsys, monkeypatch, tmp_path):
     assert (on_l4.image_digest, on_l4.gpu, on_l4.engine) == (DIGEST, "l4", "tgi")
     assert (on_l4.input_tokens, on_l4.output_tokens, on_l4.mode) == (16, 4, "serving")
     assert on_l4.quality == "ok"
-    # The stand-in sleeps 20 ms before the first token and 5 ms between tokens.
-    assert 0.020 <= on_l4.ttft_s < 0.5
-    assert 0.005 <= on_l4.tpot_s < 0.2
+    # The stand-in sleeps 20 ms before the first token and 5 ms between tokens; a busy
+    # machine may take long to wake it, though not a hundred times as long.
+    assert 0.020 <= on_l4.ttft_s < 2.0
+    assert 0.005 <= on_l4.tpot_s < 0.5
     assert {row.instance for row in rows} == {"standin-l4", "standin-h100"}
 
     code, answer, notes = run(capsys, "--attach", ",".join(names.values()), "--max-price", "2")

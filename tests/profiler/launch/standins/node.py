@@ -38,27 +38,25 @@ class Job:
 
     def __init__(self):
         self.spec, self.archives, self.states, self.logs = None, {}, [], []
-        self.process = None
+        self.process, self.last, self.pulled = None, 0, 0
 
     @property
     def name(self):
         return self.spec["run"]["run_spec"]["run_name"]
 
+    def now(self):
+        """Milliseconds, and never the same twice: a server asks for what is later."""
+        self.last = max(time.time_ns() // 1_000_000, self.last + 1)
+        return self.last
+
     def say(self, state, **more):
-        self.states.append({"state": state, "timestamp": now(), **more})
+        self.states.append({"state": state, "timestamp": self.now(), **more})
 
     def hear(self, data):
         """Take a piece of the job's output into the log, or spoil it."""
-        pieces = [data]
-        if self.name.startswith("doubled"):
-            pieces = [data, data]
-        for piece in pieces:
-            message = base64.b64encode(piece).decode()
-            self.logs.append({"message": message, "timestamp": now()})
-
-
-def now():
-    return time.time_ns() // 1_000_000
+        for _ in range(2 if self.name.startswith("doubled") else 1):
+            message = base64.b64encode(data).decode()
+            self.logs.append({"message": message, "timestamp": self.now()})
 
 
 def unpack(archive, target):
@@ -114,7 +112,8 @@ async def work(job):
         job.hear(data)
         if job.name.startswith("killed") and heard.count(b"\n[") >= 2:
             os.killpg(job.process.pid, signal.SIGSTOP)
-            await asyncio.sleep(3)  # long enough for the server to have pulled the log
+            while job.pulled < job.last:  # the server asks for what is later than it holds
+                await asyncio.sleep(0.1)
             os.killpg(job.process.pid, signal.SIGKILL)
             os._exit(9)
     status = await job.process.wait()
@@ -158,7 +157,7 @@ def routes(job):
 
     @table.get("/api/pull")
     async def pull(request):
-        since = int(request.query.get("timestamp", 0))
+        since = job.pulled = int(request.query.get("timestamp", 0))
         states = [item for item in job.states if item["timestamp"] > since]
         logs = [item for item in job.logs if item["timestamp"] > since]
         last = max([item["timestamp"] for item in states + logs], default=since)
