@@ -28,7 +28,7 @@ from calibration.operators.levels import Fit, Pool
 from specs.errors import SpecDataError, UnknownNameError
 
 ARTIFACT = Path(__file__).parent.parent / "artifacts" / "operators.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,14 @@ class OperatorLaws:
         headroom = facts.headroom(self.arithmetic[operator]) if pool.powered else 1.0
         at = pool.coordinates(facts.name, facts.family, engine, headroom=headroom)
         return LAWS[pool.law].constants(at)
+
+    def floored(self, operator: str, facts: DeviceFacts) -> dict[str, float]:
+        """`constants`, with floors of relatives where the device's own hold host launches."""
+        own, pool = self.constants(operator, facts), self._pool(operator)
+        if facts.name in pool.devices and pool.devices[facts.name].eager:
+            family = LAWS[pool.law].constants(pool.coordinates("", facts.family))
+            own |= {name: value for name, value in family.items() if name.startswith("t_")}
+        return own
 
     def level(self, operator: str, facts: DeviceFacts) -> str:
         """Whose constants answer: ``"device"``, ``"family"``, ``"kind"``, ``"population"``."""
@@ -108,7 +116,12 @@ def to_json(pools: Mapping[str, Pool], arithmetic: Mapping[str, str], meta: Any)
             "kinds": {key: flat(x) for key, x in sorted(pool.kinds.items())},
             "families": {key: flat(x) for key, x in sorted(pool.families.items())},
             "devices": {
-                key: {"x": flat(fit.coordinates), "rows": fit.rows, "spread": round(fit.spread, 3)}
+                key: {
+                    "x": flat(fit.coordinates),
+                    "rows": fit.rows,
+                    "spread": round(fit.spread, 3),
+                    **({"eager": True} if fit.eager else {}),
+                }
                 for key, fit in sorted(pool.devices.items())
             },
             "engines": {
@@ -155,7 +168,12 @@ def _pool(name: str, raw: Mapping[str, Any]) -> Pool:
         kinds={key: np.array(x) for key, x in raw["kinds"].items()},
         families={key: np.array(x) for key, x in raw["families"].items()},
         devices={
-            key: Fit(coordinates=np.array(fit["x"]), rows=fit["rows"], spread=fit["spread"])
+            key: Fit(
+                coordinates=np.array(fit["x"]),
+                rows=fit["rows"],
+                spread=fit["spread"],
+                eager=fit.get("eager", False),
+            )
             for key, fit in raw["devices"].items()
         },
         engines={

@@ -19,14 +19,15 @@ Kernel tables: {tables} files, SHA-256 {hash} (first 16 digits); {rows} kernels 
 devices, at most {most} per device and operator, an even draw over engines and versions.
 Sources: NVIDIA aiconfigurator (Apache-2.0), NeuSight (fp32 operators), Vidur (MIT).
 
-Form: `t = ((c / e_c)^p + (m / e_m)^p)^(1/p) + t_0`, with `e_c, e_m` in (0, 1]; terms in
-`calibration/operators/features.py`, formulas in `laws.py`. Each device is fitted alone by
-soft-L1 on the log ratio; the population is the mean over families of their means; a family
-of n devices is drawn to its kind of matrix unit (synchronous or asynchronous), that to the
-population, by n / (n + 1), but for links and plain traffic, which know no kinds; engines add
-an offset drawn likewise. The odds of the compute plateau `e_c / (1 - e_c)` of products follow
-the headroom of the power limit, (limit - idle) over (energy per FLOP of the process node times
-peak), within 1/4 and 2.
+Form: `t = max(c, m) + b min(c, m)^2 / max(c, m) + t_0`, c and m over shares in (0, 1]: the
+one that `roofline.physics.step` evaluates; terms in `calibration/operators/features.py`,
+formulas in `laws.py`. Each device is fitted alone by soft-L1 on the log ratio; the population
+is the mean over families of their means; a family of n devices is drawn to its kind of matrix
+unit (synchronous or asynchronous), that to the population, by n / (n + 1), but for links and
+plain traffic, which know no kinds. The odds of the compute plateau `e_c / (1 - e_c)` of
+products follow the headroom of the power limit, (limit - idle) over (energy per FLOP of the
+process node times peak), within 1/4 and 2. Offsets of engines are scored and not shipped:
+they help on kernels and not end to end.
 
 Caveats: the tables loop a kernel in a captured graph, a burst of about ten, so times hold no
 host launch (the Intel tables are eager and hold it: their floors are the host's, stay with that
@@ -42,7 +43,8 @@ _TABLES = """
 Of rows read from memory, not from a warm cache, where there are 30 of those; mean over devices
 and, after the stroke, median over devices. *plain*: the roofline. *constant*: one efficiency
 over the roofline and a floor, from other devices. Then the law: with the *population*'s
-constants, the *family*'s, with *engine* offsets, and with the *power* headroom (what ships).
+constants, the *family*'s, the family's with *engine* offsets, and the family's with the
+*power* headroom (what ships).
 *own*: the law fitted on the device itself, the noise left by shapes, kernels and versions.
 
 """

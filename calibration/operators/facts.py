@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roofline.devices import idle_w
-from roofline.physics.constants import ENERGY_BF16_J_PER_FLOP, ENERGY_RELATIVE
+from roofline.physics.constants import (
+    ENERGY_BF16_J_PER_FLOP,
+    ENERGY_RELATIVE,
+    EXP_PER_VECTOR_FLOP,
+)
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
-
-SPECIAL_PER_UNIT_CLOCK = 16.0
-"""Exponentials per clock and SM (compute unit, Xe core). NVIDIA, "CUDA C++ Programming
-Guide", table of arithmetic throughput: 16 from compute capability 5.0 to 12.0. AMD's and
-Intel's quarter-rate units give the same order (64 lanes / 4 per compute unit)."""
 
 FALLBACK = {
     "fp4": ("fp8", "bf16", "fp16", "fp32"),
@@ -63,7 +62,9 @@ class DeviceFacts:
         Slug, and family word (`family_of`).
     peak_flops_per_s : mapping of str to float
         Dense matrix peaks by arithmetic.
-    mem_bytes_per_s, cache_bytes, unit_count, clock_hz : float
+    mem_bytes_per_s, cache_bytes, unit_count : float
+    special_per_s : float
+        Exponentials per second of the special-function units, as the step counts them.
     free_w, flop_j : float
         Power limit less idle power; energy of one 16-bit matrix FLOP by process node.
     links : mapping of int to LinkFacts
@@ -76,15 +77,10 @@ class DeviceFacts:
     mem_bytes_per_s: float
     cache_bytes: float
     unit_count: float
-    clock_hz: float
+    special_per_s: float
     free_w: float
     flop_j: float
     links: Mapping[int, LinkFacts] = field(default_factory=dict)
-
-    @property
-    def special_per_s(self) -> float:
-        """Exponentials per second of the special-function units."""
-        return SPECIAL_PER_UNIT_CLOCK * self.unit_count * self.clock_hz
 
     def headroom(self, arithmetic: str) -> float:
         """Power limit over what the peak would draw, between 1/4 and 2.
@@ -130,7 +126,7 @@ def facts_of(accelerator: Accelerator, *, ranks: tuple[int, ...] = ()) -> Device
         mem_bytes_per_s=accelerator.mem_bytes_per_s,
         cache_bytes=accelerator.cache_bytes,
         unit_count=float(accelerator.unit_count),
-        clock_hz=accelerator.clock_hz,
+        special_per_s=accelerator.vector_flops_per_s * EXP_PER_VECTOR_FLOP,
         free_w=accelerator.tdp_w - idle_w(accelerator),
         flop_j=_flop_j(accelerator.process_nm),
         links={count: _link(accelerator, count) for count in ranks},

@@ -2,7 +2,8 @@
 """Physical terms of the operator laws: times at peak, and dimensionless ratios.
 
 Shapes of operators come in as arrays of shape ``(n,)``; the device is one `DeviceFacts`.
-Everything returned is broadcastable to ``(n,)``, tiles to ``(n_tiles, n)``.
+Everything returned is broadcastable to ``(n,)``, but for the products of experts, which have
+a leading axis.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from numpy.typing import ArrayLike
 
 from calibration.operators.facts import DeviceFacts
 from calibration.operators.laws import FloatArray
+from roofline.physics.shares import DIAGONAL_KEYS, GROUP_ROWS, ITEM_KEYS
+from roofline.physics.step import inflation_of
 
-TILE_SHAPES = ((256.0, 128.0), (128.0, 128.0), (64.0, 128.0), (64.0, 64.0), (16.0, 64.0))
-"""Output tiles (rows, columns) of GEMM kernels."""
-
-ATTENTION_TILE = 128.0
-"""Rows and columns of one tile of scores in fused attention."""
+LOCAL_MEMORY_FRAC, LOCAL_CACHED_FRAC = 0.8, 0.6
+"""Of the element-wise parts of measured MoE layers (permuting, activation, combining): share
+of the bandwidth, and of the cached traffic that takes time; near what `quantise` and the
+element-wise tables give, so that the constants of experts hold products alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,55 +59,48 @@ def spilled(size_bytes: ArrayLike, facts: DeviceFacts) -> FloatArray:
     return result
 
 
+def product_terms(
+    rows: FloatArray,
+    columns: FloatArray,
+    depth: FloatArray,
+    *,
+    arithmetic: str,
+    facts: DeviceFacts,
+    groups: FloatArray | float = 1.0,
+    uneven: bool = False,
+) -> dict[str, FloatArray]:
+    """Terms of `groups` products that share `rows` rows, as the step prices them."""
+    ideal_s = 2.0 * rows * columns * depth / facts.peak(arithmetic)
+    inflation = inflation_of(
+        rows, columns[None], groups=groups, unit_count=facts.unit_count, uneven=uneven
+    )[0]
+    return {"ideal_s": ideal_s, "tiled_s": ideal_s * inflation, "per_k": 1.0 / depth}
+
+
 def gemm_terms(
     m: ArrayLike, n: ArrayLike, k: ArrayLike, *, scheme: Scheme, facts: DeviceFacts
 ) -> dict[str, FloatArray]:
     """Terms of ``(m, k) x (k, n)``; weights from memory, activations as far as they spill."""
-    rows, columns, depth = (np.atleast_1d(np.asarray(x, float)) for x in (m, n, k))
-    peak, bandwidth = facts.peak(scheme.arithmetic), facts.mem_bytes_per_s
-    unit_flops_per_s = peak / facts.unit_count
-    part_s, whole_s, cost = [], [], []
-    for tile_rows, tile_columns in TILE_SHAPES:
-        tiles = np.ceil(rows / tile_rows) * np.ceil(columns / tile_columns)
-        each_s = 2.0 * tile_rows * tile_columns * depth / unit_flops_per_s
-        waves = tiles / facts.unit_count
-        part_s.append(waves * each_s)
-        whole_s.append(np.ceil(waves) * each_s)
-        cost.append(np.log2(128.0 * (1.0 / tile_rows + 1.0 / tile_columns) / 1.5))
+    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, float)) for x in (m, n, k)))
+    rows, columns, depth = (np.array(x) for x in arrays)
     wide = 4.0 if scheme.arithmetic == "fp32" else 2.0
-    moved = columns * depth * scheme.weight_bytes
-    moved = moved + spilled(rows * depth * wide, facts) + spilled(rows * columns * wide, facts)
+    moved = columns * depth * scheme.weight_bytes + spilled(rows * (depth + columns) * wide, facts)
+    bandwidth = facts.mem_bytes_per_s
     return {
-        "tiles_s": np.array(part_s),
-        "waves_s": np.array(whole_s),
-        "tile_cost": np.array(cost)[:, None],
-        "per_k": 1.0 / depth,
-        "ideal_s": 2.0 * rows * columns * depth / peak,
+        **product_terms(rows, columns, depth, arithmetic=scheme.arithmetic, facts=facts),
         "memory_s": moved / bandwidth,
         "resident": np.zeros(rows.size),
         "quantise_s": rows * depth * (2.0 + scheme.quantised_bytes) / bandwidth,
     }
 
 
-def causal_pairs(
-    q: FloatArray, kv: FloatArray, window: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """(query, key) pairs that a causal pass needs, and those of the whole tiles it does.
-
-    `window` 0 means none. Tiles are `ATTENTION_TILE` square; the last row of tiles is as
-    high as the queries that are left, rounded to 16.
-    """
+def causal_pairs(q: FloatArray, kv: FloatArray, window: FloatArray) -> FloatArray:
+    """(query, key) pairs of a causal pass; `window` 0 means none."""
     reach = np.where(window > 0, np.minimum(window, kv), kv)
     before = kv - q
     growing = np.clip(reach - before, 0.0, q)
-    pairs = growing * before + growing * (growing + 1.0) / 2.0 + (q - growing) * reach
-    tile = ATTENTION_TILE
-    rows = np.where(q >= tile, np.ceil(q / tile) * tile, np.ceil(q / 16.0) * 16.0)
-    mean_keys = pairs / q
-    # A tile row reaches half a tile beyond the diagonal, and before the window's edge.
-    edges = np.where(reach < kv, 1.0, 0.5) * np.minimum(tile, rows)
-    keys = np.minimum(mean_keys + edges, np.ceil(kv / 16.0) * 16.0)
-    return pairs, np.maximum(rows * keys, pairs)
+    pairs: FloatArray = growing * before + growing * (growing + 1.0) / 2.0 + (q - growing) * reach
+    return pairs
 
 
 def prefill_terms(
@@ -114,35 +109,28 @@ def prefill_terms(
     q: ArrayLike,
     kv: ArrayLike,
     heads: ArrayLike,
-    kv_heads: ArrayLike,
     head_dim: ArrayLike,
     v_head_dim: ArrayLike,
+    kv_bytes_per_token: ArrayLike,
     window: ArrayLike,
-    causal: ArrayLike,
-    kv_element_bytes: float,
     arithmetic: str,
     facts: DeviceFacts,
 ) -> dict[str, FloatArray]:
-    """Terms of fused attention over a prompt."""
-    arrays = (np.atleast_1d(np.asarray(x, float)) for x in (batch, q, kv, heads, kv_heads))
-    b, q_len, kv_len, h, h_kv = arrays
-    d_qk, d_v = np.asarray(head_dim, float), np.asarray(v_head_dim, float)
-    pairs, tiled = causal_pairs(q_len, kv_len, np.asarray(window, float))
-    pairs = np.where(causal, pairs, q_len * kv_len)
-    tiled = np.where(causal, tiled, q_len * kv_len)
+    """Terms of fused causal attention over a prompt."""
+    arrays = (np.atleast_1d(np.asarray(x, float)) for x in (batch, q, kv, heads))
+    b, q_len, kv_len, h = arrays
+    widths = np.asarray(head_dim, float) + np.asarray(v_head_dim, float)
+    pairs = causal_pairs(q_len, kv_len, np.asarray(window, float))
     scale = b * h
-    flops = 2.0 * (d_qk + d_v) * scale
-    peak, special = facts.peak(arithmetic), facts.special_per_s
-    waves = scale * np.ceil(q_len / ATTENTION_TILE) / facts.unit_count
-    io = b * q_len * h * (d_qk + d_v) * 2.0 + b * kv_len * h_kv * (d_qk + d_v) * kv_element_bytes
+    waves = scale * q_len / (2.0 * DIAGONAL_KEYS * facts.unit_count)
+    moved = b * kv_len * np.asarray(kv_bytes_per_token, float)
+    moved = moved + b * q_len * h * widths * 2.0
     return {
-        "pairs_s": flops * pairs / peak,
-        "tiled_pairs_s": flops * tiled / peak,
-        "special_s": scale * pairs / special,
-        "tiled_special_s": scale * tiled / special,
+        "pairs_s": 2.0 * widths * scale * pairs / facts.peak(arithmetic),
+        "special_s": scale * pairs / facts.special_per_s,
+        "diagonal": DIAGONAL_KEYS * q_len / pairs,
         "waves": np.ceil(waves) / waves,
-        "tiles": waves,
-        "memory_s": io / facts.mem_bytes_per_s,
+        "memory_s": moved / facts.mem_bytes_per_s,
     }
 
 
@@ -166,23 +154,24 @@ def decode_terms(
     b, length, h, h_kv = (np.atleast_1d(np.asarray(x, float)) for x in (batch, kv, heads, kv_heads))
     span = np.asarray(window, float)
     length = np.where(span > 0, np.minimum(span, length), length)
-    group = np.ceil(h / h_kv / 16.0) * 16.0  # one matrix instruction has 16 rows
-    flops = 2.0 * b * h_kv * group * length * (np.asarray(qk_dim, float) + np.asarray(v_dim, float))
-    moved = b * h_kv * length * np.asarray(kv_bytes_per_token_head, float)
-    splits = np.ceil(length / 256.0)
+    flops = 2.0 * b * h * length * (np.asarray(qk_dim, float) + np.asarray(v_dim, float))
+    group = h / h_kv
+    flops = flops * (np.ceil(group / GROUP_ROWS) * GROUP_ROWS / group)
+    bytes_each = np.asarray(kv_bytes_per_token_head, float)
+    moved = b * h_kv * length * bytes_each
+    item = facts.unit_count * np.minimum(length, ITEM_KEYS) * bytes_each
     cache = max(facts.cache_bytes, 1.0)
     return {
         "compute_s": flops / facts.peak(arithmetic),
         "memory_s": moved / facts.mem_bytes_per_s,
+        "item_memory_s": item / facts.mem_bytes_per_s,
         "resident": 1.0 / (1.0 + (moved / cache) ** 2),
         "sequences": b * h_kv / facts.unit_count,
-        "splits": splits,
     }
 
 
 def moe_terms(
     *,
-    tokens: ArrayLike,
     pairs: ArrayLike,
     awake: ArrayLike,
     local_experts: ArrayLike,
@@ -197,8 +186,8 @@ def moe_terms(
 
     Parameters
     ----------
-    tokens, pairs : array_like, shape (n,)
-        Tokens that reach the rank's layer; (token, expert) pairs that it computes.
+    pairs : array_like, shape (n,)
+        (token, expert) pairs that the rank computes.
     awake, local_experts : array_like
         Experts of the rank with any token, and all of them.
     hidden, inter, matrices : array_like
@@ -206,34 +195,49 @@ def moe_terms(
     skew : array_like
         Exponent of the routing's power law, 0 for balanced.
     """
-    t, routed, on, local, d, f = (
-        np.atleast_1d(np.asarray(x, float))
-        for x in (tokens, pairs, awake, local_experts, hidden, inter)
+    routed, on, local, d, f, number = np.broadcast_arrays(
+        *(
+            np.atleast_1d(np.asarray(x, float))
+            for x in (pairs, awake, local_experts, hidden, inter, matrices)
+        )
     )
-    rows = routed / on
-    padded = np.min([np.ceil(rows / size) * size for size in (16.0, 64.0, 128.0)], axis=0)
-    number = np.asarray(matrices, float)
-    flops_per_row = 2.0 * number * d * f
-    peak, bandwidth = facts.peak(scheme.arithmetic), facts.mem_bytes_per_s
-    moved = on * number * d * f * scheme.weight_bytes
+    both = [
+        product_terms(
+            routed,
+            columns,
+            depth,
+            arithmetic=scheme.arithmetic,
+            facts=facts,
+            groups=on,
+            uneven=True,
+        )
+        for columns, depth in (((number - 1.0) * f, d), (d, f))
+    ]
+    moved = np.array([number - 1.0, np.ones_like(number)]) * (on * d * f * scheme.weight_bytes)
+    local_bytes = [4.0 * d * routed, 2.0 * number * f * routed, 4.0 * d * routed]
     return {
-        "compute_s": routed * flops_per_row / peak,
-        "tiled_s": np.maximum(on * padded, routed) * flops_per_row / peak,
-        "memory_s": moved / bandwidth,
-        "activation_s": (t * d * 4.0 + routed * (4.0 * d + 2.0 * number * f)) / bandwidth,
-        "resident": 1.0 / (1.0 + (moved / max(facts.cache_bytes, 1.0)) ** 2),
-        "skew": np.broadcast_to(np.asarray(skew, float), routed.shape),
-        "experts": local,
+        **{name: np.array([each[name] for each in both]) for name in both[0]},
+        "memory_s": moved / facts.mem_bytes_per_s,
+        "local_s": sum((_local_s(each, facts) for each in local_bytes), np.zeros(routed.size)),
+        "resident": 1.0 / (1.0 + (moved.sum(axis=0) / max(facts.cache_bytes, 1.0)) ** 2),
+        "skew": np.array(np.broadcast_to(np.asarray(skew, float), routed.shape)),
+        "experts": np.array(local),
     }
+
+
+def _local_s(moved_bytes: FloatArray, facts: DeviceFacts) -> FloatArray:
+    """Seconds of element-wise traffic at typical shares."""
+    terms = stream_terms(moved_bytes, facts=facts)
+    return (terms["spilled_s"] + LOCAL_CACHED_FRAC * terms["cached_s"]) / LOCAL_MEMORY_FRAC
 
 
 def stream_terms(moved_bytes: ArrayLike, *, facts: DeviceFacts) -> dict[str, FloatArray]:
     """Terms of element-wise work, norms and quantisation."""
     moved = np.atleast_1d(np.asarray(moved_bytes, float))
-    cache = max(facts.cache_bytes, 1.0)
+    beyond = spilled(moved, facts)
     return {
-        "memory_s": moved / facts.mem_bytes_per_s,
-        "resident": 1.0 / (1.0 + (moved / cache) ** 2),
+        "spilled_s": beyond / facts.mem_bytes_per_s,
+        "cached_s": (moved - beyond) / facts.mem_bytes_per_s,
     }
 
 

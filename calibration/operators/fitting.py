@@ -69,4 +69,5 @@ def fit_sample(
         coordinates=np.asarray(solution.x, float),
         rows=len(sample),
         spread=float(np.median(np.abs(error)) * 1.4826),
+        eager=sample.eager,
     )

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator laws: seconds from physical terms and a few bounded constants.
 
-All share one form, a soft maximum of a compute and a memory time plus a floor,
+All share the form that `roofline.physics.step` evaluates (what is fitted is what is used):
 
-    t = ((c / e_c)**p + (m / e_m)**p)**(1 / p) + t_0
+    t = max(c, m) + b * min(c, m)**2 / max(c, m) + t_0
 
-with ``e_c, e_m`` in (0, 1], ``p`` in (1, 8), ``t_0 > 0``: never below the roofline, a
-plateau for large work, a latency for small. The terms (`features`) carry what is known
-of a kernel: tiles, waves, exponentials, occupancy. Constants are fitted in an unbounded
-coordinate (`Param.encode`), so that means of constants stay in bounds.
+with a compute time c and a memory time m at their shares ``e_c, e_m`` in (0, 1], b in
+(0, 1) for how badly they overlap, ``t_0 > 0``: never below the roofline, a plateau for
+large work, a latency for small. The terms (`features`) carry what is known of a kernel:
+tiles, waves, exponentials, occupancy. Constants are fitted in an unbounded coordinate
+(`Param.encode`), so that means of constants stay in bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,7 +86,10 @@ class Law:
 
     def constants(self, coordinates: FloatArray) -> dict[str, float]:
         """Named values at `coordinates`."""
-        return {p.name: float(p.decode(x)) for p, x in zip(self.params, coordinates, strict=True)}
+        low, span, scale = _bounds(self.name)
+        x = np.clip(np.asarray(coordinates, float), -_LOG_EDGE, _LOG_EDGE)
+        values = np.where(scale, np.exp(x), low + span / (1.0 + np.exp(-x)))
+        return dict(zip(self.names, values.tolist(), strict=True))
 
     def coordinates(self, constants: Mapping[str, float]) -> FloatArray:
         """Coordinates of named values."""
@@ -95,12 +100,23 @@ class Law:
         return self.formula(constants, terms)
 
 
-def soft_max(compute_s: ArrayLike, memory_s: ArrayLike, p: ArrayLike) -> FloatArray:
-    """``(c**p + m**p)**(1/p)``: between the larger and the sum."""
+@lru_cache(maxsize=64)
+def _bounds(law: str) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Low ends, widths, and which constants are scales."""
+    params = LAWS[law].params
+    low = np.array([param.low for param in params])
+    return (
+        low,
+        np.array([param.high for param in params]) - low,
+        np.array([param.kind == "scale" for param in params]),
+    )
+
+
+def blended_s(compute_s: ArrayLike, memory_s: ArrayLike, loss: ArrayLike) -> FloatArray:
+    """``max + b min^2 / max``: between the larger and the sum (`shares.blended`)."""
     c, m = np.asarray(compute_s, float), np.asarray(memory_s, float)
-    high = np.maximum(np.maximum(c, m), 1e-30)
-    low = np.minimum(c, m)
-    result: FloatArray = high * (1.0 + (low / high) ** p) ** (1.0 / np.asarray(p, float))
+    high, low = np.maximum(np.maximum(c, m), 1e-30), np.minimum(c, m)
+    result: FloatArray = high + np.asarray(loss, float) * low * low / high
     return result
 
 
@@ -108,76 +124,65 @@ def _at(constants: Constants, name: str) -> FloatArray:
     return np.asarray(constants[name], float)
 
 
-def gemm_compute_s(constants: Constants, terms: Terms) -> FloatArray:
-    """Compute time of a GEMM at its peak, for the best of the tile shapes.
+def _cold_s(constants: Constants, terms: Terms) -> FloatArray:
+    """Memory time, less what a table's loop finds in a warm cache."""
+    return terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
 
-    Waves count whole with weight `w_wave`, else as fractions; a tile smaller than
-    128 x 256 pays `small` per halving of its reuse; every tile pays `fill` elements of K.
-    """
-    wave = _at(constants, "w_wave")
-    tiles_s = terms["tiles_s"] + wave * (terms["waves_s"] - terms["tiles_s"])
-    tiles_s = tiles_s * (1.0 + _at(constants, "small") * terms["tile_cost"])
-    filled: FloatArray = tiles_s.min(axis=0) * (1.0 + _at(constants, "fill") * terms["per_k"])
-    return np.maximum(filled, terms["ideal_s"])
+
+def _products_s(constants: Constants, terms: Terms) -> FloatArray:
+    """Tiles and waves show with weight `w_tile`; every tile pays `fill` elements of K."""
+    compute_s = terms["ideal_s"] + _at(constants, "w_tile") * (terms["tiled_s"] - terms["ideal_s"])
+    filled: FloatArray = compute_s * (1.0 + _at(constants, "fill") * terms["per_k"])
+    return filled / _at(constants, "e_c")
 
 
 def _gemm(constants: Constants, terms: Terms) -> FloatArray:
-    compute_s = gemm_compute_s(constants, terms) / _at(constants, "e_c")
-    cold_s = terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
-    memory_s = cold_s / _at(constants, "e_m")
-    return soft_max(compute_s, memory_s, _at(constants, "p")) + _at(constants, "t_0")
-
-
-def _gemm_quantised(constants: Constants, terms: Terms) -> FloatArray:
-    quantise_s = terms["quantise_s"] / _at(constants, "e_q")
-    return _gemm(constants, terms) + quantise_s
-
-
-def _prefill(constants: Constants, terms: Terms) -> FloatArray:
-    """Pairs on matrix units, exponentials beside them, whole tiles, waves of tiles."""
-    tiles = _at(constants, "w_tile")
-    pairs_s = terms["pairs_s"] + tiles * (terms["tiled_pairs_s"] - terms["pairs_s"])
-    special_s = terms["special_s"] + tiles * (terms["tiled_special_s"] - terms["special_s"])
-    compute_s = pairs_s / _at(constants, "e_c") + _at(constants, "w_sfu") * special_s
-    compute_s = compute_s * (1.0 + _at(constants, "w_wave") * (terms["waves"] - 1.0))
-    compute_s = compute_s + _at(constants, "t_tile") * terms["tiles"]
-    memory_s = terms["memory_s"] / _at(constants, "e_m")
-    return soft_max(compute_s, memory_s, _at(constants, "p")) + _at(constants, "t_0")
-
-
-def _decode(constants: Constants, terms: Terms) -> FloatArray:
-    """KV over the bandwidth that the work items fill; a cost per item; a warm cache."""
-    items = terms["sequences"] * terms["splits"]
-    filled = items / (items + _at(constants, "half_items"))
-    cold_s = terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
-    memory_s = cold_s / (_at(constants, "e_m") * filled)
-    compute_s = terms["compute_s"] / _at(constants, "e_c")
-    p = _at(constants, "p")
-    items_s = _at(constants, "t_item") * terms["sequences"]
-    busy_s = soft_max(soft_max(compute_s, memory_s, p), items_s, p)
+    memory_s = _cold_s(constants, terms) / _at(constants, "e_m")
+    busy_s = blended_s(_products_s(constants, terms), memory_s, _at(constants, "b"))
     return busy_s + _at(constants, "t_0")
 
 
+def _gemm_quantised(constants: Constants, terms: Terms) -> FloatArray:
+    return _gemm(constants, terms) + terms["quantise_s"] / _at(constants, "e_q")
+
+
+def _prefill(constants: Constants, terms: Terms) -> FloatArray:
+    """Pairs on matrix units, exponentials beside them, whole tiles on the diagonal, waves."""
+    compute_s = terms["pairs_s"] / _at(constants, "e_c")
+    compute_s = compute_s + _at(constants, "w_sfu") * terms["special_s"]
+    compute_s = compute_s * (1.0 + _at(constants, "w_tile") * terms["diagonal"])
+    compute_s = compute_s * (1.0 + _at(constants, "w_wave") * (terms["waves"] - 1.0))
+    memory_s = terms["memory_s"] / _at(constants, "e_m")
+    return blended_s(compute_s, memory_s, _at(constants, "b")) + _at(constants, "t_0")
+
+
+def _decode(constants: Constants, terms: Terms) -> FloatArray:
+    """KV over the bandwidth that items of work fill; a cost per sequence and KV head."""
+    memory_s = _cold_s(constants, terms) + _at(constants, "half_items") * terms["item_memory_s"]
+    memory_s = memory_s / _at(constants, "e_m")
+    busy_s = blended_s(terms["compute_s"] / _at(constants, "e_c"), memory_s, _at(constants, "b"))
+    items_s = _at(constants, "t_item") * terms["sequences"]
+    return np.maximum(busy_s, items_s) + _at(constants, "t_0")
+
+
 def _moe(constants: Constants, terms: Terms) -> FloatArray:
-    """Grouped GEMMs of the experts awake, imbalance, a cost per local expert."""
-    tile = _at(constants, "w_tile")
-    compute_s = terms["compute_s"] + tile * (terms["tiled_s"] - terms["compute_s"])
+    """Grouped GEMMs of the experts awake, imbalance, a cost per local expert.
+
+    Terms of products have a leading axis: into the inner width, and back.
+    """
     skewed = 1.0 + _at(constants, "w_skew") * terms["skew"]
-    cold_s = terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
-    activation_s = _at(constants, "w_act") * terms["activation_s"]
-    busy_s = soft_max(
-        compute_s * skewed / _at(constants, "e_c"),
-        cold_s / _at(constants, "e_m"),
-        _at(constants, "p"),
-    )
+    memory_s = _cold_s(constants, terms) / _at(constants, "e_m")
+    products_s = _products_s(constants, terms) * skewed
+    busy_s = blended_s(products_s, memory_s, _at(constants, "b")).sum(axis=0)
     experts_s = _at(constants, "t_expert") * terms["experts"]
-    return busy_s + activation_s + experts_s + _at(constants, "t_0")
+    total_s: FloatArray = busy_s + terms["local_s"] + experts_s + _at(constants, "t_0")
+    return total_s
 
 
 def _stream(constants: Constants, terms: Terms) -> FloatArray:
-    """Element-wise work: bytes over bandwidth, faster while they stay in the cache."""
-    cold_s = terms["memory_s"] * (1.0 - _at(constants, "warm") * terms["resident"])
-    return cold_s / _at(constants, "e_m") + _at(constants, "t_0")
+    """Element-wise work: bytes over bandwidth, fewer while they stay in the cache."""
+    moved_s = terms["spilled_s"] + _at(constants, "w_cached") * terms["cached_s"]
+    return moved_s / _at(constants, "e_m") + _at(constants, "t_0")
 
 
 def _collective(constants: Constants, terms: Terms) -> FloatArray:
@@ -201,14 +206,8 @@ def _scale(name: str, prior: float, spread: float = 1.0) -> Param:
     return Param(name=name, kind="scale", prior=prior, spread=spread)
 
 
-_P = Param(name="p", kind="share", prior=2.5, spread=1.0, low=1.0, high=8.0)
-_CORE = (_share("e_c", 0.75), _share("e_m", 0.85), _P)
-_TILED = (
-    _share("w_wave", 0.5),
-    _share("small", 0.2),
-    _scale("fill", 100.0),
-    _share("warm", 0.4),
-)
+_CORE = (_share("e_c", 0.75), _share("e_m", 0.85), _share("b", 0.3))
+_TILED = (_share("w_tile", 0.5), _scale("fill", 100.0), _share("warm", 0.4))
 
 LAWS: Mapping[str, Law] = {
     law.name: law
@@ -225,9 +224,8 @@ LAWS: Mapping[str, Law] = {
             params=(
                 _share("e_c", 0.75),
                 _share("e_m", 0.7, 0.5),
-                _P,
+                _share("b", 0.3),
                 _scale("t_0", 10e-6),
-                _scale("t_tile", 0.5e-6),
                 _share("w_sfu", 0.5),
                 _share("w_tile", 0.5),
                 _share("w_wave", 0.5),
@@ -250,17 +248,15 @@ LAWS: Mapping[str, Law] = {
             params=(
                 *_CORE,
                 _scale("t_0", 15e-6),
-                _share("w_tile", 0.7),
+                *_TILED,
                 _share("w_skew", 0.1),
-                _scale("w_act", 1.0),
-                _share("warm", 0.3),
                 _scale("t_expert", 0.05e-6),
             ),
             formula=_moe,
         ),
         Law(
             name="stream",
-            params=(_share("e_m", 0.85), _scale("t_0", 2.5e-6), _share("warm", 0.3)),
+            params=(_share("e_m", 0.85), _scale("t_0", 2.5e-6), _share("w_cached", 0.6)),
             formula=_stream,
         ),
         Law(

@@ -19,7 +19,8 @@ from calibration.operators.pooling import first_fits, pool
 
 FORMS = ("plain", "constant", "population", "family", "engine", "power")
 """Plain roofline; one efficiency and a floor; the law with the constants of the
-population, of the family, with engine offsets, and with the power limit's headroom."""
+population, of the family, with engine offsets, and (what ships) the family's with the
+headroom of the power limit, without engine offsets."""
 
 UNSEEN = "(unseen)"
 FEWEST_COLD = 30
@@ -73,7 +74,7 @@ def leave_out(samples: Sequence[Sample]) -> list[Score]:
     first = first_fits(samples)
     rivals = [sample.as_constant() for sample in samples]
     rival_first = first_fits(rivals)
-    whole = pool(samples, first)
+    whole = pool(samples, first, engines=False)
     scores = []
     for sample, rival in zip(samples, rivals, strict=True):
         errors: dict[str, dict[str, float]] = {}
@@ -86,7 +87,8 @@ def leave_out(samples: Sequence[Sample]) -> list[Score]:
             others = split(rivals, rival, by=by)
             errors[by], error = _fold(sample, train, first, rival, others, rival_first)
             bias = error if by == "gpu" else bias
-        own = by_engine(sample, lambda e, s=sample: whole.coordinates(s.device, s.family, e))  # type: ignore[misc]
+        law = LAWS[sample.law]
+        own = predicted_s(law, whole.coordinates(sample.device, sample.family), sample)
         scores.append(
             Score(
                 operator=sample.operator,
@@ -113,14 +115,14 @@ def _fold(
     """Errors of every form on one sample, and the median log bias of the last form."""
     law = LAWS[sample.law]
     plain = pool(train, first, powered=False)
-    power = pool(train, first, powered=True) if sample.headroom != 1.0 else plain
+    power = pool(train, first, engines=False)
     constant = pool(others, rival_first, engines=False)
 
     def coordinates(fitted: Pool, engine: str = "") -> FloatArray:
         return fitted.coordinates(UNSEEN, sample.family, engine, headroom=sample.headroom)
 
     simple = LAWS["constant"]
-    final_s = by_engine(sample, lambda engine: coordinates(power, engine))
+    final_s = predicted_s(law, coordinates(power), sample)
     seconds = {
         "plain": sample.plain_s,
         "constant": predicted_s(simple, coordinates(constant), rival),

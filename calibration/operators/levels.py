@@ -17,11 +17,15 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Coordinates of one law, their curvature as precision, and how well they fit."""
+    """Coordinates of one law, the rows they were fitted on, and how well they fit.
+
+    `eager` says that the times hold the host's launches, so the floors are the host's.
+    """
 
     coordinates: FloatArray
     rows: int
     spread: float
+    eager: bool = False
 
 
 def power_lift(law: str, headroom: float) -> FloatArray:

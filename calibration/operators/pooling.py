@@ -11,7 +11,7 @@ drawn to zero likewise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,8 +117,9 @@ def pool(
         for sample in samples
     }
     own = {device: alone[device].coordinates - lift for device, lift in lifts.items()}
-    kind_for = kind_of if "e_c" in law.names else _no_kind
-    means = drawn_means(_without_host_floors(own, samples), families, kind_for)
+    kind_for = kinds_of(law.name)
+    eager = {sample.device for sample in samples if sample.eager}
+    means = drawn_means(without_host_floors(own, eager, law.names), families, kind_for)
     spread = np.full(len(law.params), POPULATION_SPREAD)
     again = {}
     for sample in samples:
@@ -127,7 +128,7 @@ def pool(
         begin = alone[sample.device].coordinates
         again[sample.device] = fit_sample(sample, prior=centre, spread=spread, start=begin)
     neutral = {device: again[device].coordinates - lift for device, lift in lifts.items()}
-    means = drawn_means(_without_host_floors(neutral, samples), families, kind_for)
+    means = drawn_means(without_host_floors(neutral, eager, law.names), families, kind_for)
     return Pool(
         law=law.name,
         powered=powered,
@@ -139,21 +140,19 @@ def pool(
     )
 
 
-def _no_kind(_family: str) -> str:
-    """Links and plain traffic know no matrix units."""
-    return ANY
+def kinds_of(law: str) -> Callable[[str], str]:
+    """Kind of matrix unit by family; links and plain traffic know none."""
+    return kind_of if "e_c" in LAWS[law].names else lambda _family: ANY
 
 
-def _without_host_floors(
-    fits: Mapping[str, FloatArray], samples: Sequence[Sample]
+def without_host_floors(
+    fits: Mapping[str, FloatArray], eager: Set[str], names: Sequence[str]
 ) -> dict[str, FloatArray]:
     """Coordinates where the floors of eager launches, which are the host's, count for nothing.
 
     They are replaced by the mean of the devices timed without launches, if there are any.
     """
-    eager = {sample.device for sample in samples if sample.eager}
     captured = [x for device, x in fits.items() if device not in eager]
-    names = LAWS[samples[0].law].names
     if not captured or not eager:
         return dict(fits)
     at = [index for index, name in enumerate(names) if name.startswith("t_")]

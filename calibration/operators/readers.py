@@ -77,24 +77,22 @@ def _prefill(rows: Frame, facts: DeviceFacts, dtype: str) -> tuple[Any, Any, Any
     batch, q, kv, heads, kv_heads, head_dim, window = _numbers(rows, *names)
     latent = rows.op.iloc[0] == "mla_prefill"
     kv_bytes = 1.0 if (rows.kv_dtype.iloc[0] == "fp8") else 2.0
+    kv_elements = np.where(kv_heads > 0, kv_heads, heads) * 2.0 * head_dim
     terms = prefill_terms(
         batch=batch,
         q=q,
         kv=kv,
         heads=heads,
-        kv_heads=heads if latent else np.where(kv_heads > 0, kv_heads, heads),
         head_dim=np.where(latent, 192.0, head_dim),
         v_head_dim=np.where(latent, 128.0, head_dim),
+        kv_bytes_per_token=1152.0 if latent else kv_elements * kv_bytes,
         window=window,
-        causal=True,
-        kv_element_bytes=2.0 if latent else kv_bytes,
         arithmetic=SCHEMES[dtype].arithmetic,
         facts=facts,
     )
     if not latent and dtype == "bf16" and kv_bytes == 1.0:
         faster = np.where(_multiplies_fp8(rows, facts), facts.peak("bf16") / facts.peak("fp8"), 1.0)
-        for name in ("pairs_s", "tiled_pairs_s"):
-            terms[name] = terms[name] * faster
+        terms["pairs_s"] = terms["pairs_s"] * faster
     return terms, _plain(terms, "pairs_s"), np.ones(len(rows), bool)
 
 
@@ -143,7 +141,6 @@ def _moe(rows: Frame, facts: DeviceFacts, dtype: str) -> tuple[Any, Any, Any]:
     pairs, awake = np.array(loads).T
     plain = rows.kernel.astype(str).str.contains("nongated").to_numpy()
     terms = moe_terms(
-        tokens=tokens,
         pairs=pairs,
         awake=awake,
         local_experts=np.maximum(experts / ep, 1.0),
@@ -154,7 +151,8 @@ def _moe(rows: Frame, facts: DeviceFacts, dtype: str) -> tuple[Any, Any, Any]:
         scheme=SCHEMES[dtype],
         facts=facts,
     )
-    return terms, _plain(terms, "compute_s"), np.ones(len(rows), bool)
+    plain_s = np.maximum(terms["ideal_s"], terms["memory_s"]).sum(axis=0)
+    return terms, plain_s, np.ones(len(rows), bool)
 
 
 def _stream(rows: Frame, facts: DeviceFacts, dtype: str) -> tuple[Any, Any, Any]:
@@ -171,7 +169,7 @@ def _stream(rows: Frame, facts: DeviceFacts, dtype: str) -> tuple[Any, Any, Any]
         2.0,
     )
     terms = stream_terms(m * width * element * per_element, facts=facts)
-    return terms, terms["memory_s"], np.ones(len(rows), bool)
+    return terms, terms["spilled_s"] + terms["cached_s"], np.ones(len(rows), bool)
 
 
 def _collective(rows: Frame, facts: DeviceFacts, _dtype: str) -> tuple[Any, Any, Any]:
@@ -208,9 +206,18 @@ def _launched(rows: Frame) -> Any:
     return graph | rows.gpu.astype(str).str.startswith("arc-")
 
 
+def _host_bound(rows: Frame) -> Any:
+    """Rows of vLLM's block-scaled products: over 0.2 ms at any size, its host's time."""
+    return (rows.op == "gemm") & (rows.framework == "vllm") & (rows.dtype == "fp8_block")
+
+
 def _kernel_only(rows: Frame) -> Any:
-    return _launched(rows) & rows.op_detail.isin(
-        ["gemm", "context_mla", "generation_mla", "moe", "generation_attention"]
+    return (
+        _launched(rows)
+        & ~_host_bound(rows)
+        & rows.op_detail.isin(
+            ["gemm", "context_mla", "generation_mla", "moe", "generation_attention"]
+        )
     )
 
 

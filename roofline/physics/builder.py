@@ -65,7 +65,7 @@ class PlanBuilder:
         return result
 
     def scheme(self, storage: Precision, arithmetic: str) -> str:
-        """Class of kernels (``plan.SCHEMES``) of products with a weight stored so."""
+        """Class of kernels (``schemes.SCHEMES``) of products with a weight stored so."""
         narrow = storage.bits < 6.0
         if storage.plain:
             return "plain"
@@ -82,7 +82,7 @@ class PlanBuilder:
         return "other"
 
     def attention_variant(self, *, latent: bool) -> float:
-        """Index of the kind of attention (``plan.ATTENTION_VARIANTS``)."""
+        """Index of the kind of attention (``schemes.ATTENTION_VARIANTS``)."""
         return 2.0 * latent + float(self.formats.kv_bytes < 2.0)
 
     def attention_arithmetic(self) -> str:

@@ -12,7 +12,7 @@ from roofline.physics.constants import EXP_PER_VECTOR_FLOP
 from roofline.physics.kernel import FloatArray, spilled_bytes
 from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import ARITHMETIC_INDEX, AttentionOperator, RecurrentOperator
-from roofline.physics.shares import DIAGONAL_KEYS, Shares, blended, by_class
+from roofline.physics.shares import DIAGONAL_KEYS, GROUP_ROWS, ITEM_KEYS, Shares, blended, by_class
 from specs.engine import Engine
 
 
@@ -55,15 +55,30 @@ def _attention_costs(
 ) -> MixerCosts:
     """Softmax attention at learned shares of its kind.
 
-    Queries multiply whole tiles of keys, so some beyond the diagonal; where sequences are
-    short, their number times the KV heads sets the pace instead of bytes.
+    Queries of a prompt multiply whole tiles of keys, some beyond the diagonal, in whole
+    waves; what they read and write takes time in the cache too. In decode few items of
+    work do not fill the memory, and where sequences are short, their number times the KV
+    heads sets the pace instead of bytes.
     """
     found = by_class(shares.decode if step.decode else shares.prefill, op.variant)
-    compute, memory, loss, special, diagonal, item_s, floor_s = found
-    compute_s = work.at_peak_s / compute + special * work.special_s
-    if op.causal and not step.decode:
-        compute_s = compute_s * (1.0 + diagonal * (DIAGONAL_KEYS / np.maximum(work.context, 1.0)))
-    memory_s = work.moved_bytes / (rates.mem_bytes_per_s * memory)
+    compute, memory, loss, special, padding, wave, cached, fill, item_s, floor_s = found
+    compute_s, moved = work.at_peak_s / compute + special * work.special_s, work.moved_bytes
+    if step.decode:
+        kv_heads = np.maximum(op.kv_heads, 1e-9)
+        group = np.maximum(op.num_heads / kv_heads, 1e-9)
+        padded = np.ceil(group / GROUP_ROWS) * GROUP_ROWS / group
+        compute_s = compute_s * (1.0 + padding * (padded - 1.0))
+        item_bytes = np.minimum(work.context, ITEM_KEYS) * (op.kv_bytes_per_token / kv_heads)
+        moved = moved + fill * rates.unit_count * item_bytes * (step.tokens > 0.0)
+    else:
+        beyond = DIAGONAL_KEYS / np.maximum(work.context, 1.0) if op.causal else 0.0
+        tiles = step.tokens * op.num_heads / (2.0 * DIAGONAL_KEYS * rates.unit_count)
+        waves = np.maximum(tiles, 1e-9)
+        compute_s = compute_s * (1.0 + padding * beyond)
+        near = np.minimum(step.tokens * op.io_bytes_per_token, rates.cache_bytes)
+        moved = moved + cached * near
+        compute_s = compute_s * (1.0 + wave * (np.ceil(waves) / waves - 1.0))
+    memory_s = moved / (rates.mem_bytes_per_s * memory)
     compute_s, memory_s = blended(compute_s, memory_s, loss)
     items_s = step.sequences * op.kv_heads * (item_s / rates.unit_count)
     idle_s = np.maximum(items_s - np.maximum(compute_s, memory_s), 0.0)

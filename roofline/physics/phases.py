@@ -34,17 +34,17 @@ from roofline.physics.plan import (
     Plan,
     RecurrentOperator,
 )
-from roofline.physics.shares import blended
 from roofline.physics.step import (
     Load,
     OperatorCosts,
+    bundle_shares,
     compute_time_s,
     floors_s,
     link_times_s,
     load_of,
     memory_time_s,
     moved_bytes,
-    overlap_of,
+    paced,
 )
 from specs.engine import Engine
 
@@ -159,25 +159,36 @@ def _add_bundle(
         sums.link_s += weighted(bundle.count, link_s)
         sums.floor_s += totals[COUNT] * empty_s
         return
+    at = bundle_shares(bundle, rates, engine)
     if not engine.overlaps:
-        sums.floor_s += _all_floors_s(plan, bundle, rates, engine) * load.present
+        sums.floor_s += _all_floors_s(plan, bundle, engine, at) * load.present
     if engine.overlaps or (bundle.always_spills and not bundle.works):
-        _add_linear(sums, bundle, load, rates, engine)
+        _add_linear(sums, bundle, load, rates, engine, at)
     else:
-        _add_in_turn(sums, bundle, load, rates, engine)
+        _add_in_turn(sums, bundle, load, rates, engine, at)
 
 
-def _all_floors_s(plan: Plan, bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray:
+def _all_floors_s(plan: Plan, bundle: Bundle, engine: Engine, at: FloatArray | None) -> FloatArray:
     """Floors of all kernels of a bundle."""
-    each_s = floors_s(plan, bundle, rates, engine)
+    each_s = floors_s(plan, bundle, engine, at)
+    total: FloatArray = bundle.totals[LAUNCHES]
     if isinstance(each_s, float):
-        floor_s: FloatArray = bundle.totals[LAUNCHES] * each_s
-        return floor_s
+        return total * each_s
+    if each_s.shape[0] == 1:
+        first_s: FloatArray = each_s[0]
+        return total * first_s
     launches, each_s = np.broadcast_arrays(bundle.launches, each_s)
     return weighted(launches, each_s)
 
 
-def _add_linear(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
+def _add_linear(
+    sums: _Sums,
+    bundle: Bundle,
+    load: Load,
+    rates: Rates,
+    engine: Engine,
+    at: FloatArray | None,
+) -> None:
     """Bytes and seconds of a bundle of which totals say all."""
     moved = np.zeros_like(load.units)
     if bundle.always_spills:
@@ -185,24 +196,29 @@ def _add_linear(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: E
     if bundle.weighs:
         moved += bundle.totals[WEIGHT_BYTES] * (load.present * load.awake)
     sums.moved_bytes += moved
-    sums.memory_s += memory_time_s(bundle, load, rates, engine, moved[None])[0]
+    sums.memory_s += memory_time_s(bundle, load, rates, engine, moved[None], at)[0]
     if bundle.works:
-        sums.compute_s += weighted(bundle.count, compute_time_s(bundle, load, rates, engine))
+        compute_s = compute_time_s(bundle, load, rates, engine, at)
+        sums.compute_s += weighted(bundle.count, compute_s)
 
 
-def _add_in_turn(sums: _Sums, bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> None:
+def _add_in_turn(
+    sums: _Sums,
+    bundle: Bundle,
+    load: Load,
+    rates: Rates,
+    engine: Engine,
+    at: FloatArray | None,
+) -> None:
     """Bytes and seconds of a bundle whose operators run one after the other."""
     moved = moved_bytes(bundle, load, rates, engine)
-    total = weighted(bundle.count, moved)
-    sums.moved_bytes += total
-    memory_s = memory_time_s(bundle, load, rates, engine, moved)
+    sums.moved_bytes += weighted(bundle.count, moved)
+    memory_s = memory_time_s(bundle, load, rates, engine, moved, at)
     if not bundle.works:
         sums.memory_s += weighted(bundle.count, memory_s)
         return
-    compute_s = compute_time_s(bundle, load, rates, engine)
-    loss = overlap_of(bundle, rates, engine)
-    if loss is not None:
-        compute_s, memory_s = blended(compute_s, memory_s, loss)
+    compute_s = compute_time_s(bundle, load, rates, engine, at)
+    compute_s, memory_s = paced(bundle, compute_s, memory_s, at)
     slower = memory_s > compute_s
     memory_s *= slower
     compute_s *= ~slower

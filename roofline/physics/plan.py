@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.physics.kernel import FloatArray
+from roofline.physics.schemes import SCHEME_INDEX
 from specs.accelerator import COMPUTE_PRECISIONS
 
 ARITHMETIC = (*COMPUTE_PRECISIONS, "fp16_acc16", "int8_block", "any8", "any4", "vector")
@@ -32,27 +33,6 @@ Amount = float | FloatArray
 
 Whole = int | NDArray[np.int64]
 """A whole number, or one per case."""
-
-SCHEMES = (
-    "plain",
-    "fp8",
-    "fp8_block",
-    "int8",
-    "fp4",
-    "int8_only",
-    "int4_only",
-    "fp4_only",
-    "fp4_fp8",
-    "other",
-)
-"""How the weights of a product are stored and multiplied, as far as its kernels differ: in 16
-bits or more; both operands in 8 bits, scaled per channel or per block; in integers; in 4
-bits; weights alone in 8 or 4 bits, integers or floats; 4-bit weights by 8-bit inputs."""
-
-SCHEME_INDEX = {name: index for index, name in enumerate(SCHEMES)}
-
-ATTENTION_VARIANTS = ("heads", "heads_narrow_kv", "latent", "latent_narrow_kv")
-"""Kinds of attention kernels: a cache per KV head or one latent, in 16 bits or fewer."""
 
 TOKENS, SEQUENCES, ROUTED, CROSS = range(4)
 """What an operator's work grows with: tokens of the step, sequences of the step,
@@ -105,7 +85,7 @@ class Operator:
     ranks : int
         Members of the collective.
     scheme : str
-        Of `SCHEMES`: of a product, or of the product whose input is quantised.
+        Of ``schemes.SCHEMES``: of a product, or of the product whose input is quantised.
     """
 
     name: str
@@ -134,7 +114,7 @@ class AttentionOperator:
     ``decode_head_dim`` and ``decode_v_head_dim``, which differ for latent attention
     (absorbed into the latent width). ``kv_bytes_per_token`` are read per key seen. With
     `compression` above 1 the whole past is seen too, at one key per so many tokens, of
-    which a sparse index picks `topk`. `variant` indexes `ATTENTION_VARIANTS`.
+    which a sparse index picks `topk`. `variant` indexes ``schemes.ATTENTION_VARIANTS``.
     """
 
     name: str
@@ -252,7 +232,7 @@ class Bundle:
 
     @property
     def scheme(self) -> FloatArray:
-        """Index into `SCHEMES`."""
+        """Index into ``schemes.SCHEMES``."""
         return self._column(6)
 
     @property

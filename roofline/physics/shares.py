@@ -16,13 +16,13 @@ or m grow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roofline.physics.kernel import FloatArray
-from roofline.physics.plan import ATTENTION_VARIANTS, SCHEMES
+from roofline.physics.schemes import ATTENTION_VARIANTS, SCHEMES
 from specs.engine import Engine
 
 PRODUCT = ("compute_frac", "memory_frac", "overlap_loss", "tile_frac", "fill", "floor_s", "each_s")
@@ -38,18 +38,29 @@ ATTENTION = (
     "memory_frac",
     "overlap_loss",
     "special_frac",
-    "diagonal_frac",
+    "padding_frac",
+    "wave_frac",
+    "cached_frac",
+    "fill_items",
     "item_s",
     "floor_s",
 )
-"""Of fused attention: shares; b; share of the exponentials that is not hidden; share of the
-masked half of diagonal tiles that is multiplied; time per wave of (sequence, KV head) pairs;
-floor."""
+"""Of fused attention: shares; b; share of the exponentials that is not hidden; share of what
+whole tiles hold for nothing (masked halves on the diagonal, rows in decode); share of the
+last, partly filled wave of tiles that shows; share of queries and outputs within the
+last-level cache that takes time all the same. In decode, items of work per unit that fill
+half the bandwidth, and time per wave of (sequence, KV head) pairs. Floor."""
 
 COLLECTIVE = ("link_frac", "oneshot", "sync_s", "floor_s", "growth")
 """Of an all-reduce: share of the link; 1 where small buffers may go to all ranks at once;
 synchronisation of a ring; floor of two ranks, NaN for what the link and the kernel state;
 power of half the number of ranks that the floor grows with."""
+
+ITEM_KEYS = 256.0
+"""Keys of one item of work that decode attention is split into."""
+
+GROUP_ROWS = 16.0
+"""Rows of one matrix instruction, which the query heads of a KV head share in decode."""
 
 DIAGONAL_KEYS = 64.0
 """Half a tile of scores: keys beyond the diagonal that whole tiles of 128 multiply, per query."""
@@ -62,11 +73,11 @@ class Shares:
     Parameters
     ----------
     gemm, moe : ndarray, shape (len(PRODUCT), n_schemes, n)
-        By weight format, as ``plan.SCHEMES``.
+        By weight format, as ``schemes.SCHEMES``.
     local : ndarray, shape (len(LOCAL), n_schemes, n)
         Scheme ``"plain"`` for all but the quantisation of inputs to products of others.
     prefill, decode : ndarray, shape (len(ATTENTION), n_variants, n)
-        By kind of attention, as ``plan.ATTENTION_VARIANTS``.
+        By kind of attention, as ``schemes.ATTENTION_VARIANTS``.
     all_reduce : ndarray, shape (len(COLLECTIVE), n)
     """
 
@@ -83,10 +94,6 @@ class Shares:
             return self
         spread = {f.name: getattr(self, f.name)[..., index] for f in fields(self)}
         return Shares(**spread)
-
-    def with_floors(self, **changes: FloatArray) -> Shares:
-        """Return the shares with some tables replaced."""
-        return replace(self, **changes)
 
 
 def stacked(each: Sequence[Shares]) -> Shares:
@@ -105,7 +112,7 @@ def engine_shares(engine: Engine) -> Shares:
     """What an engine's profile states, as shares of one device."""
     kernel_s, memory = engine.kernel_floor_s, engine.memory_frac
     product = [engine.compute_frac, memory, 0.0, engine.tile_weight_frac, 0.0, kernel_s, 0.0]
-    prefill = [engine.attention_frac, memory, 0.0, 1.0, 0.0, 0.0, engine.attention_floor_s]
+    prefill = [engine.attention_frac, memory, 0.0, 1.0, *[0.0] * 5, engine.attention_floor_s]
     decode = [engine.compute_frac, *prefill[1:]]
 
     def table(values: list[float], classes: int) -> FloatArray:
@@ -155,10 +162,14 @@ def blended(
     ``max + b min^2 / max``, for b in [0, 1] between the larger and the sum, and rising in
     both; near a p-norm of the two with ``p = 1 / log2(1 + b)``.
     """
-    slower = memory_s > compute_s
-    high = np.where(slower, memory_s, compute_s)
-    low = np.where(slower, compute_s, memory_s)
-    excess = low * low
+    high = np.maximum(compute_s, memory_s)
+    excess = np.minimum(compute_s, memory_s)
+    slower = memory_s >= high
+    excess *= excess
     excess *= overlap_loss
-    excess /= np.maximum(high, 1e-30)
-    return compute_s + excess * ~slower, memory_s + excess * slower
+    excess /= np.maximum(high, 1e-30, out=high)
+    late = excess * slower
+    excess -= late
+    excess += compute_s
+    late += memory_s
+    return excess, late

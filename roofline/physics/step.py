@@ -130,18 +130,34 @@ def moved_bytes(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> Flo
     return moved
 
 
-def compute_time_s(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
-    """Seconds of one layer's arithmetic, shape ``(rows, n)``, tiles and waves included."""
-    if bundle.kind not in MATRIX:
-        at_peak_s: FloatArray = bundle.flops * (
-            load.units / rates.peak_flops_per_s[bundle.arithmetic]
-        )
-        return at_peak_s
+def bundle_shares(bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray | None:
+    """Learned shares of the rows of a bundle, None where there are none, and for collectives.
+
+    Of products as ``shares.PRODUCT`` names them, else as ``shares.LOCAL``; shape
+    ``(fields, rows or 1, n or 1)``.
+    """
     shares = rates.shares_under(engine)
-    if shares is not None:
-        return _product_time_s(bundle, load, rates, shares)
-    rate = rates.peak_flops_per_s[bundle.arithmetic] * engine.compute_frac
-    compute_s: FloatArray = bundle.flops * (load.units / rate)
+    if shares is None or bundle.kind in COLLECTIVES:
+        return None
+    if bundle.kind not in MATRIX:
+        return by_class(shares.local, bundle.scheme)
+    return by_class(shares.moe if bundle.kind == "moe_gemm" else shares.gemm, bundle.scheme)
+
+
+def compute_time_s(
+    bundle: Bundle, load: Load, rates: Rates, engine: Engine, at: FloatArray | None
+) -> FloatArray:
+    """Seconds of one layer's arithmetic, shape ``(rows, n)``, tiles and waves included.
+
+    `at` are the bundle's shares (`bundle_shares`).
+    """
+    peak = rates.peak_flops_per_s[bundle.arithmetic]
+    if bundle.kind not in MATRIX:
+        at_peak_s: FloatArray = bundle.flops * (load.units / peak)
+        return at_peak_s
+    if at is not None:
+        return _product_time_s(bundle, load, rates, at)
+    compute_s: FloatArray = bundle.flops * (load.units / (peak * engine.compute_frac))
     if engine.tile_weight_frac:
         inflation = _inflation(bundle, load, rates)
         inflation *= engine.tile_weight_frac
@@ -150,12 +166,12 @@ def compute_time_s(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> 
     return compute_s
 
 
-def _product_time_s(bundle: Bundle, load: Load, rates: Rates, shares: Shares) -> FloatArray:
+def _product_time_s(bundle: Bundle, load: Load, rates: Rates, at: FloatArray) -> FloatArray:
     """Seconds of products at the shares of their weight formats.
 
     Each tile costs `fill` elements of K besides its own before its products start.
     """
-    compute, _, _, tile, fill, _, _ = product_shares(bundle, shares)
+    compute, _, _, tile, fill, _, _ = at
     inflation = _inflation(bundle, load, rates)
     inflation -= 1.0
     inflation *= tile
@@ -167,26 +183,25 @@ def _product_time_s(bundle: Bundle, load: Load, rates: Rates, shares: Shares) ->
     return inflation
 
 
-def product_shares(bundle: Bundle, shares: Shares) -> FloatArray:
-    """Shares of the rows of a bundle of products, as ``shares.PRODUCT`` names them."""
-    return by_class(shares.moe if bundle.kind == "moe_gemm" else shares.gemm, bundle.scheme)
-
-
 def memory_time_s(
-    bundle: Bundle, load: Load, rates: Rates, engine: Engine, moved: FloatArray
+    bundle: Bundle,
+    load: Load,
+    rates: Rates,
+    engine: Engine,
+    moved: FloatArray,
+    at: FloatArray | None,
 ) -> FloatArray:
     """Seconds in which a bundle's operators move their bytes, shape ``(rows, n)``.
 
     With learned shares, what local operators keep in the last-level cache takes time too.
     """
-    shares = rates.shares_under(engine)
-    if shares is None:
+    if at is None:
         stated_s: FloatArray = moved / (rates.mem_bytes_per_s * engine.memory_frac)
         return stated_s
     if bundle.kind in MATRIX:
-        weights_s: FloatArray = moved / (rates.mem_bytes_per_s * product_shares(bundle, shares)[1])
+        weights_s: FloatArray = moved / (rates.mem_bytes_per_s * at[1])
         return weights_s
-    memory, cached_frac, _ = by_class(shares.local, bundle.scheme)
+    memory, cached_frac, _ = at
     if not bundle.always_spills:
         cached = np.minimum(bundle.act_bytes * load.units, rates.cache_bytes)
         moved = moved + cached_frac * cached
@@ -194,27 +209,27 @@ def memory_time_s(
     return local_s
 
 
-def overlap_of(bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray | None:
-    """How badly a product's traffic and arithmetic overlap; None where they do in full."""
-    shares = rates.shares_under(engine)
-    if shares is None or bundle.kind not in MATRIX:
-        return None
-    loss: FloatArray = product_shares(bundle, shares)[2]
-    return loss
+def paced(
+    bundle: Bundle, compute_s: FloatArray, memory_s: FloatArray, at: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Compute and memory time, the longer one lengthened by what a product cannot overlap."""
+    if at is None or bundle.kind not in MATRIX:
+        return compute_s, memory_s
+    return blended(compute_s, memory_s, at[2])
 
 
-def floors_s(plan: Plan, bundle: Bundle, rates: Rates, engine: Engine) -> FloatArray | float:
+def floors_s(
+    plan: Plan, bundle: Bundle, engine: Engine, at: FloatArray | None
+) -> FloatArray | float:
     """Floor of one kernel of each row, ``(rows, n)`` or a number; not of collectives."""
-    shares = rates.shares_under(engine)
-    if shares is None:
+    if at is None:
         return engine.kernel_floor_s
     if bundle.kind not in MATRIX:
-        local: FloatArray = by_class(shares.local, bundle.scheme)[2]
+        local: FloatArray = at[2]
         return local
-    found = product_shares(bundle, shares)
-    floor_s: FloatArray = found[5]
+    floor_s: FloatArray = at[5]
     if bundle.routed:
-        floor_s = floor_s + found[6] * (np.asarray(plan.num_experts, float) / plan.expert_ranks)
+        floor_s = floor_s + at[6] * (np.asarray(plan.num_experts, float) / plan.expert_ranks)
     return floor_s
 
 
@@ -384,15 +399,14 @@ def _fill_bundle(
     arrays[2, members] = sent[rows]
     if bundle.kind in COLLECTIVES:
         link_s, floor_s = link_times_s(sent, bundle, load, rates, engine)
-        arrays[4, members] = memory_time_s(bundle, load, rates, engine, moved)[rows]
+        arrays[4, members] = memory_time_s(bundle, load, rates, engine, moved, None)[rows]
         arrays[5, members] = link_s[rows]
         arrays[6, members] = plan.launches[members, None] * floor_s
         return
-    compute_s = compute_time_s(bundle, load, rates, engine)
-    memory_s = memory_time_s(bundle, load, rates, engine, moved)
-    loss = overlap_of(bundle, rates, engine)
-    if loss is not None:
-        compute_s, memory_s = blended(compute_s, memory_s, loss)
+    at = bundle_shares(bundle, rates, engine)
+    compute_s = compute_time_s(bundle, load, rates, engine, at)
+    memory_s = memory_time_s(bundle, load, rates, engine, moved, at)
+    compute_s, memory_s = paced(bundle, compute_s, memory_s, at)
     arrays[3, members], arrays[4, members] = compute_s[rows], memory_s[rows]
-    each_s = np.broadcast_to(floors_s(plan, bundle, rates, engine), compute_s.shape)
+    each_s = np.broadcast_to(floors_s(plan, bundle, engine, at), compute_s.shape)
     arrays[6, members] = plan.launches[members, None] * each_s[rows] * load.present

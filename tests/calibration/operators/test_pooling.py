@@ -22,10 +22,9 @@ LAW = LAWS["gemm"]
 TRUTH = {
     "e_c": 0.8,
     "e_m": 0.88,
-    "p": 2.5,
+    "b": 0.3,
     "t_0": 3e-6,
-    "w_wave": 0.5,
-    "small": 0.2,
+    "w_tile": 0.5,
     "fill": 100.0,
     "warm": 0.4,
 }
@@ -39,7 +38,7 @@ def _facts(name="alpha", family="one", peak=1e15, bandwidth=4e12):
         mem_bytes_per_s=bandwidth,
         cache_bytes=50e6,
         unit_count=128.0,
-        clock_hz=1.8e9,
+        special_per_s=3.7e12,
         free_w=600.0,
         flop_j=0.6e-12,
     )
