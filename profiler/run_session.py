@@ -131,18 +131,22 @@ class Session:
         require("pyarrow")
         _make_folder(self.store.path)  # before an hour of measuring, not after
         self.bench.deadline_s = time.perf_counter() + self.max_s
-        result = run_plan(
-            self.points,
-            self.bench,
-            self.store,
-            weights=self.weights,
-            resume=self.resume,
-            quiet=quiet,
-        )
+        try:
+            result = run_plan(
+                self.points,
+                self.bench,
+                self.store,
+                weights=self.weights,
+                resume=self.resume,
+                quiet=quiet,
+            )
+        except Interrupted:
+            self._gpu_file()
+            raise
         failed = [row for row in result.measured if row.quality == "failed"]
         if failed and len(failed) == len(result.measured):
             raise NothingMeasuredError(_all_failed(failed, self.store.path))
-        gpu_file, why = self._gpu_file(result)
+        gpu_file, why = self._gpu_file()
         return Answer(
             run_id=self.bench.run_id,
             result=result,
@@ -151,14 +155,14 @@ class Session:
             no_gpu_file=why,
         )
 
-    def _gpu_file(self, result: RunResult) -> tuple[Path | None, str]:
-        """Write the measured peaks, where the run has timed kernels; or say why not."""
-        if not any(row.kind == "kernel" for row in result.measured):
+    def _gpu_file(self) -> tuple[Path | None, str]:
+        """Write the measured peaks, where kernels are asked for; or say why not."""
+        ids = {point.point_id for point in self.points if point.kind == "kernel"}
+        rows = [row for row in self.store.read() if row.point_id in ids] if ids else []
+        if not rows:
             return None, ""
         from profiler.kernels_peaks import write_measured
 
-        ids = {point.point_id for point in self.points if point.kind == "kernel"}
-        rows = [row for row in self.store.read() if row.point_id in ids]
         try:
             path = write_measured(rows, self.bench.target, self.bench.sensors, self.store.path)
         except RooflineError as error:  # the rows are measured and stored all the same

@@ -200,3 +200,10 @@ def test_kernels_give_a_device_to_predict_for(tmp_path, one_thread, capsys, monk
     assert "predict with --gpu measured" in out
     assert main(["predict", "gpt2", "--gpu", "measured", "--engine", "transformers"]) == 0
     assert "TTFT" in capsys.readouterr().out
+    # A resumed run that finds all kernels stored writes the device again.
+    for path in (tmp_path / "store.measured").iterdir():
+        path.unlink()
+    code, out, _ = run_lines(capsys, "--kernels", *one_thread, "--resume")
+    assert code == 0
+    assert "5 were there already" in out
+    assert main(["predict", "gpt2", "--gpu", "measured"]) == 0
