@@ -41,6 +41,8 @@ class Ask:
         For transformers: eager, compiled, graph, with commas.
     weights : bool
         Load the real weights instead of random ones.
+    kernels, tabular : bool
+        Kernels of the device, and tabular models, besides: by transformers' own container.
     max_minutes : float
         What the measuring may take on the machine.
     """
@@ -54,11 +56,18 @@ class Ask:
     weight_dtype: str = ""
     capture: str = "eager"
     weights: bool = False
+    kernels: bool = False
+    tabular: bool = False
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no engine could run."""
-        if not _MODEL.fullmatch(self.model):
+        bare = self.kernels or self.tabular
+        if bare and self.engine != "transformers":
+            raise InvalidInputError(
+                f"--kernels and --tabular need no engine; leave --engine {self.engine} out."
+            )
+        if not _MODEL.fullmatch(self.model) and (self.model or not bare):
             raise InvalidInputError(
                 f"--model {self.model!r:.80} is no Hugging Face name; a rented machine cannot "
                 f"see local files. Give one such as Qwen/Qwen3-8B."
@@ -76,7 +85,7 @@ class Ask:
             )
         if not re.fullmatch(r"[a-z,]{1,40}", self.capture):
             raise InvalidInputError(f"--capture {self.capture!r:.40} is none; give eager or graph.")
-        if not self.batches and not self.concurrencies:
+        if not (self.batches or self.concurrencies or bare):
             raise InvalidInputError("nothing to measure; give --batch or --concurrency.")
         for numbers in (self.batches, self.concurrencies, self.input_lens, self.output_lens):
             if any(number < 1 for number in numbers):

@@ -96,21 +96,33 @@ def _transformers(ask: Ask, target: Target) -> Iterable[Step]:
         raise InvalidInputError(
             "transformers serves no requests; give --batch, or an engine that does."
         )
-    argv = ["python3", "-m", "roofline", "profile", "--model", ask.model, "--store", "rows"]
-    for option, values in (
-        ("batch", ask.batches),
-        ("input-len", ask.input_lens),
-        ("output-len", ask.output_lens),
-    ):
-        argv += [f"--{option}", ",".join(map(str, values))]
-    argv += ["--capture", ask.capture, "--num-gpus", str(max(1, target.count))]
+    if ask.model:
+        argv = ["--model", ask.model, "--capture", ask.capture]
+        argv += ["--num-gpus", str(max(1, target.count))]
+        for option, values in (
+            ("batch", ask.batches),
+            ("input-len", ask.input_lens),
+            ("output-len", ask.output_lens),
+        ):
+            argv += [f"--{option}", ",".join(map(str, values))]
+        argv += ["--weights"] if ask.weights else []
+        yield _profile("models", argv, ask, ask.points(serving=False))
+    if ask.kernels:
+        yield _profile("kernels", ["--kernels"], ask, ({"kind": "kernel"},))
+    if ask.tabular:
+        yield _profile("tabular", ["--tabular"], ask, ({"kind": "tabular"},))
+
+
+def _profile(name: str, words: Argv, ask: Ask, points: Points) -> Step:
+    argv = ["python3", "-m", "roofline", "profile", *words, "--store", "rows"]
     argv += ["--dtype", ask.weight_dtype] if ask.weight_dtype else []
-    argv += ["--weights"] if ask.weights else []
-    argv += ["--max-minutes", f"{ask.max_minutes:g}"] if ask.max_minutes else []
-    yield Step(
-        name="roofline profile",
+    if ask.max_minutes:  # of all that is asked for
+        kinds = bool(ask.model) + ask.kernels + ask.tabular
+        argv += ["--max-minutes", f"{ask.max_minutes / kinds:g}"]
+    return Step(
+        name=f"roofline profile, {name}",
         argv=argv,
-        points=ask.points(serving=False),
+        points=points,
         format="rows",
         result="rows",
         timeout_s=86400.0,

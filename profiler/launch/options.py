@@ -24,10 +24,11 @@ def ask_of(args: Namespace) -> Ask:
     """
     model = getattr(args, "model", None) or ""
     if isinstance(model, (list, tuple)):
-        if len(model) != 1:
+        if len(model) > 1:
             raise InvalidInputError("a rented machine measures one model per run; give one.")
-        model = model[0]
-    if not model:
+        model = model[0] if model else ""
+    bare = bool(getattr(args, "kernels", False) or getattr(args, "tabular", False))
+    if not model and not bare:
         raise InvalidInputError("no model to measure; give --model, such as Qwen/Qwen3-8B.")
     engine = (getattr(args, "engine", "") or "transformers").lower()
     concurrencies = _sizes(args, "concurrency")
@@ -42,6 +43,8 @@ def ask_of(args: Namespace) -> Ask:
         weight_dtype=_joined(args, "dtype"),
         capture=_joined(args, "capture") or "eager",
         weights=bool(getattr(args, "weights", False)),
+        kernels=bool(getattr(args, "kernels", False)),
+        tabular=bool(getattr(args, "tabular", False)),
         max_minutes=getattr(args, "max_minutes", None),
     )
 

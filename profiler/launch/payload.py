@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -79,19 +81,36 @@ def requirements() -> list[str]:
     """Packages that ``roofline profile`` needs on the machine, without torch.
 
     The images hold a torch that fits their driver; pip must not put another one over it.
+
+    Raises
+    ------
+    InvalidInputError
+        This copy of the package does not say what it needs.
     """
+    wanted = {
+        text.partition(";")[0].strip()
+        for text in _declared()
+        if "extra" not in text.partition(";")[2] or _PROFILE.search(text)
+    }
+    return sorted(name for name in wanted if not name.lower().startswith(("torch", "roofline")))
+
+
+_PROFILE = re.compile(r"""extra\s*==\s*['"]profile['"]""")
+
+
+def _declared() -> list[str]:
+    """Requirements as the checkout, or else the installed package, declares them."""
+    project = Path(next(iter(profiler.__path__))).parent / "pyproject.toml"
+    if project.is_file():
+        found = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        return [*found["dependencies"], *found["optional-dependencies"]["profile"]]
     try:
-        found = metadata.requires("roofline") or []
+        return metadata.requires("roofline") or []
     except metadata.PackageNotFoundError:
-        found = []
-    wanted = []
-    for text in found:
-        name, _, marker = text.partition(";")
-        if "extra" in marker and "profile" not in marker:
-            continue
-        if not name.strip().lower().startswith(("torch", "roofline")):
-            wanted.append(name.strip())
-    return sorted(set(wanted)) or ["numpy", "requests", "huggingface_hub", "transformers"]
+        raise InvalidInputError(
+            "this copy of roofline is neither a checkout nor installed, so what it needs on a "
+            "rented machine is unknown; install it with pip."
+        ) from None
 
 
 def _packages(*, whole: bool) -> list[Path]:

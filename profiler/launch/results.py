@@ -135,7 +135,8 @@ def _rows(block: Mapping[str, Any], common: Mapping[str, Any], ask: Ask) -> list
     if block.get("error"):
         if block.get("files"):  # the profiler inside kept its own failures
             return []
-        return [_failed(point, common, str(block["error"])) for point in block["points"]]
+        points = [point for point in block["points"] if "kind" not in point]
+        return [_failed(point, common, str(block["error"])) for point in points]
     if block["format"] == "rows":
         return []
     read = READERS.get(str(block["format"]), imported)
@@ -164,6 +165,10 @@ def _filled(row: Measurement, common: Mapping[str, Any]) -> Measurement:
         for name, value in common.items()
         if value not in (None, "") and getattr(row, name) in (None, "")
     }
+    if row.kind != "llm":
+        given = {name: v for name, v in given.items() if COLUMNS[name].group != "llm"}
+        given.pop("engine", None)
+        given.pop("engine_version", None)
     given |= {name: common[name] for name in ("run_id", "source", "source_ref")}
     if row.gpu_raw == row.gpu:  # the importer's echo of what it was told
         given["gpu_raw"] = common["gpu_raw"]
@@ -227,11 +232,11 @@ def _gaps(decoded: Decoded) -> list[str]:
 
 
 def _broken_off(decoded: Decoded) -> list[str]:
-    """Steps that gave some of their points and then failed."""
+    """Steps of our own profiler that failed, with or without some of their points."""
     return [
         f"step {block['step']} broke off after {block['files']} part-files: {block['error']}"
         for block in decoded.blocks
-        if block.get("kind") == "result" and block.get("error") and block.get("files")
+        if block.get("kind") == "result" and block.get("error") and "files" in block
     ]
 
 

@@ -63,16 +63,19 @@ def run_launch(args: Namespace) -> None:
     targets = targets_of(args.gpu or "")
     if ask.max_minutes is None:
         ask = replace(ask, max_minutes=MEASURING_FRAC * limits.max_duration_s / 60)
+    wanted = [
+        (target, steps_of(ask, target), image_of(ask, target, args.image)) for target in targets
+    ]
+    server, why = _server(args)
     with tempfile.TemporaryDirectory(prefix="roofline-") as folder:
         place = Path(args.save_yaml or folder).resolve()
-        planned = [_prepare(target, ask, limits, args, place) for target in targets]
+        planned = [_prepare(*one, ask, limits, args, place) for one in wanted]
         fleet = fleet_of(limits)
         if args.save_yaml:
             _save(planned, fleet, place)
-        server = _server(args)
         if server is None:
             _print_dry(args, planned, fleet, checked="")
-            _note("not checked: the dstack package is not installed, or no server answers")
+            _note(f"not checked: {why}")
             return
         has_fleet = _plan_all(server, planned, limits)
         if args.dry_run:
@@ -91,10 +94,16 @@ def run_launch(args: Namespace) -> None:
     _finish(server, names, args, [run for run in planned if run.problem])
 
 
-def _prepare(target: Target, ask: Ask, limits: Limits, args: Namespace, place: Path) -> Planned:
+def _prepare(
+    target: Target,
+    steps: Sequence[Step],
+    image: str,
+    ask: Ask,
+    limits: Limits,
+    args: Namespace,
+    place: Path,
+) -> Planned:
     """Task and payload of one target; the payload file is written."""
-    steps: Sequence[Step] = steps_of(ask, target)
-    image = image_of(ask, target, args.image)
     if not args.dry_run:
         image, note = pinned(image)
         if note:
@@ -118,15 +127,14 @@ def _name(prefix: str, target: Target) -> str:
     return f"{prefix}-{target.slug[:12].strip('-')}-{secrets.token_hex(3)}"
 
 
-def _server(args: Namespace) -> DstackServer | None:
-    """Open the project; None where a dry run has to do without it, and only there."""
+def _server(args: Namespace) -> tuple[DstackServer | None, str]:
+    """Open the project; none, and why, where a dry run does without it, and only there."""
     try:
-        return DstackServer(args.project)
+        return DstackServer(args.project), ""
     except LaunchError as error:
         if not args.dry_run:
             raise
-        _note(str(error))
-        return None
+        return None, str(error)
 
 
 def _plan_all(server: DstackServer, planned: Sequence[Planned], limits: Limits) -> bool:

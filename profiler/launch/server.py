@@ -138,8 +138,7 @@ class DstackServer:
             from dstack.api import Client
         except ImportError:
             raise LaunchError(
-                f"renting machines needs the dstack package, which is not installed; {INSTALL}, "
-                f"or add --dry-run to see the YAML alone."
+                f"a rented machine needs the dstack package, which is not installed: {INSTALL}."
             ) from None
         logging.getLogger("dstack").setLevel(logging.ERROR)
         self._project, self._url = project or "", ""

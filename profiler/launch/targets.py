@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from specs.errors import InvalidInputError, RooflineError
+from specs.errors import AmbiguousNameError, InvalidInputError, RooflineError
 
 VENDORS = ("nvidia", "amd", "google", "intel", "tenstorrent", "cpu")
 
@@ -141,10 +141,14 @@ def _plain(name: str) -> str:
 
 def _vendor(name: str) -> str:
     """Vendor by the catalogue of accelerators."""
-    from specs.catalogue import get_accelerator
+    from specs.catalogue import get_accelerator, list_accelerators
 
     try:
         vendor = get_accelerator(name).vendor
+    except AmbiguousNameError:  # all boards called A100 are of one vendor
+        word = name.lower().replace(" ", "-")
+        vendors = {row.vendor for row in list_accelerators() if word in row.name}
+        vendor = vendors.pop() if len(vendors) == 1 else ""
     except RooflineError:
         vendor = ""
     if vendor not in VENDORS:

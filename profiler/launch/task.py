@@ -149,6 +149,7 @@ def task_of(
         Absolute path of the zip on this machine.
     """
     env = {ASK_VARIABLE: ask.to_json(), TARGET_VARIABLE: target.word, "PYTHONUNBUFFERED": "1"}
+    env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # the container is the environment
     env |= {variable: f"${{{{ secrets.{name} }}}}" for variable, name in limits.secrets.items()}
     resources: dict[str, Any] = {
         "cpu": f"x86:{limits.cpus}..",

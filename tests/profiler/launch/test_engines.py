@@ -82,6 +82,16 @@ def test_transformers_runs_the_profiler_itself():
     assert values(step, "--max-minutes") == ["10"]
 
 
+def test_kernels_and_tables_need_no_model():
+    ask = Ask(model="", engine="transformers", kernels=True, tabular=True, max_minutes=5)
+    kernels, tabular = steps_of(ask, H100)
+    assert kernels.argv[3:6] == ["profile", "--kernels", "--store"]
+    assert "--tabular" in tabular.argv
+    assert values(kernels, "--max-minutes") == ["2.5"]
+    with pytest.raises(InvalidInputError, match="need no engine"):
+        replace(ASK, kernels=True)
+
+
 def test_the_profiler_takes_the_command_it_is_given():
     from roofline.cli.parser import Parser
     from roofline.cli.profile import add_arguments

@@ -130,6 +130,18 @@ def test_rows_of_the_profiler_inside_keep_what_they_say(tmp_path):
     assert json.loads(row.environment)["torch"] == "2.9"
 
 
+def test_a_kernel_is_of_no_model(tmp_path):
+    inside = Measurement(kind="kernel", op="copy", size_bytes=2**20, latency_s=1e-5)
+    path = Store(tmp_path).append([inside])
+    data = base64.b64encode(path.read_bytes()).decode()
+    (row,) = gather({"kind": "rows", "step": 0, "name": path.name, "data": data}).rows
+    assert (row.model, row.engine, row.gpu, row.instance) == ("", "", "l4", "g6.xlarge")
+    failed = result({}, error="exit 1: no torch", format="rows", points=[{"kind": "kernel"}])
+    found = gather({**failed, "files": 0})
+    assert not found.rows
+    assert "no torch" in found.notes[0]
+
+
 def test_a_profiler_that_broke_off_says_so_once():
     block = result({}, error="out of memory", format="rows", files=3)
     found = gather(block)

@@ -72,7 +72,7 @@ def test_a_dry_run_needs_neither_package_nor_server(monkeypatch, capsys):
         "amd:MI300X:1",
         "nvidia:L4:1",
     ]
-    assert "not checked" in err
+    assert "not checked: a rented machine needs the dstack package" in err
     assert main([*WORDS, *words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["checked"] is None

@@ -2,6 +2,7 @@
 """What is written for dstack: targets, images, ceilings, secrets, YAML."""
 
 import re
+import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 
@@ -179,7 +180,8 @@ def test_an_ask_survives_the_journey():
 
 
 def test_a_target_without_a_list_of_dstack_uses_the_catalogue(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gpuhunt", None)
+    monkeypatch.setitem(sys.modules, "gpuhunt", None)
+    assert target_of("A100:80GB:2").resource == "nvidia:A100:80GB:2"
     assert target_of("MI300X") == Target(name="MI300X", vendor="amd")
     assert target_of("NVIDIA L4").resource == "nvidia:L4:1"
     with pytest.raises(InvalidInputError, match="no vendor is known"):
