@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.physics.kernel import FloatArray
+from roofline.physics.power import PowerConstants
 from roofline.physics.shares import Shares, engine_shares, stacked
 from roofline.residual import Keys, Residual
 from specs.accelerator import Accelerator
@@ -43,6 +44,10 @@ class Correction(Protocol):
         """
         ...
 
+    def power(self) -> PowerConstants | None:
+        """Return constants of the power of boards; None: energies are summed as they are."""
+        ...
+
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Return in a few words what the correction stands on here, for people."""
         ...
@@ -63,6 +68,12 @@ class CaseShares:
         if kept is None:
             kept = self._kept[id(engine)] = engine, self._stack(engine, self._correction)
         return None if kept[1] is None else kept[1].take(index)
+
+    def power(self, engine: Engine) -> PowerConstants | None:
+        """Constants of the power law under this engine; None if nothing is learned."""
+        if self._correction is None or engine.overlaps or not hasattr(self._correction, "power"):
+            return None
+        return self._correction.power()
 
     def _stack(self, engine: Engine, correction: Correction) -> Shares | None:
         found = [correction.shares(device, engine) for device in self._accelerators]

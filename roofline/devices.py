@@ -23,6 +23,7 @@ from roofline.physics.kernel import FloatArray
 from roofline.physics.passes import LinkRates, Rates
 from roofline.physics.phases import Energies
 from roofline.physics.plan import ARITHMETIC
+from roofline.physics.power import PowerConstants, PowerFacts
 from roofline.physics.shares import Shares
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
@@ -107,12 +108,17 @@ def idle_w(accelerator: Accelerator) -> float:
     return accelerator.tdp_w * IDLE_FRAC_OF_TDP[accelerator.kind]
 
 
-def flop_energies_j(accelerator: Accelerator) -> FloatArray:
-    """Energy per operation for every arithmetic of ``plan.ARITHMETIC``, interpolated in node."""
+def node_energy_j(accelerator: Accelerator) -> float:
+    """Energy of a 16-bit FLOP by process node, interpolated."""
     nodes = np.array(sorted(ENERGY_BF16_J_PER_FLOP))
     values = np.array([ENERGY_BF16_J_PER_FLOP[node] for node in nodes])
     node = accelerator.process_nm if accelerator.process_nm else 7.0
-    base = float(np.exp(np.interp(np.log(node), np.log(nodes), np.log(values))))
+    return float(np.exp(np.interp(np.log(node), np.log(nodes), np.log(values))))
+
+
+def flop_energies_j(accelerator: Accelerator) -> FloatArray:
+    """Energy per operation for every arithmetic of ``plan.ARITHMETIC``."""
+    base = node_energy_j(accelerator)
     return np.array([base * ENERGY_RELATIVE[runs_as(accelerator, name)] for name in ARITHMETIC])
 
 
@@ -136,6 +142,9 @@ class _Facts:
     idle_w: float
     byte_j: float
     active_w: float
+    products_w: float
+    hbm: bool
+    shared: bool
     links: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
 
@@ -157,6 +166,10 @@ def _facts(accelerator: Accelerator) -> _Facts:
         idle_w=idle_w(accelerator),
         byte_j=byte_energy_j(accelerator),
         active_w=ACTIVE_FRAC[accelerator.kind] * (accelerator.tdp_w - idle_w(accelerator)),
+        products_w=max(rate_of(accelerator, "bf16"), rate_of(accelerator, "fp16"))
+        * node_energy_j(accelerator),
+        hbm=accelerator.mem_kind.lower().startswith("hbm"),
+        shared=accelerator.kind in ("igpu", "cpu"),
     )
     _CACHE[id(accelerator)] = (accelerator, facts)
     return facts
@@ -197,6 +210,9 @@ class DeviceColumns:
                 f.idle_w,
                 f.byte_j,
                 f.active_w,
+                f.products_w,
+                f.hbm,
+                f.shared,
             )
             for f in facts
         ]
@@ -218,7 +234,8 @@ class DeviceColumns:
         Where `tensor_ranks` holds the degree of each case, the first of `ranks` stands
         for it.
         """
-        bandwidth, cache, units, memory, tdp, idle, byte_j, active = self.scalars[:, index]
+        scalars = self.scalars[:, index]
+        bandwidth, cache, units, memory, tdp, idle, byte_j, active = scalars[:8]
         links = {size: self._links(index, size) for size in set(ranks) - {1}}
         if not isinstance(tensor_ranks, int) and ranks[0] in links:
             links[ranks[0]] = self._links(index, tensor_ranks)
@@ -239,6 +256,7 @@ class DeviceColumns:
             mem_bytes=memory,
             tdp_w=tdp,
             idle_w=idle,
+            power_scalars=scalars[8:],
         )
 
     def _links(self, index: NDArray[np.intp], sizes: NDArray[np.int64] | int) -> LinkRates:
@@ -254,14 +272,36 @@ class DeviceColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseDevices:
-    """The device of each case; arrays of shape ``(n,)`` inside."""
+    """The device of each case; arrays of shape ``(n,)`` inside.
+
+    `power` are constants of the power law that were learned, None where energies are summed
+    as they are; `power_scalars` what else that law needs, shape ``(3, n)``: power of 16-bit
+    products at their peak, whether memory is HBM, whether the package is shared.
+    """
 
     rates: Rates
     energies: Energies
     mem_bytes: FloatArray
     tdp_w: FloatArray
     idle_w: FloatArray
+    power_scalars: FloatArray
+    power: PowerConstants | None = None
 
-    def at(self, shares: Shares | None) -> CaseDevices:
-        """Return the devices with what kernels reach of them."""
-        return self if shares is None else replace(self, rates=replace(self.rates, shares=shares))
+    def at(self, shares: Shares | None, power: PowerConstants | None = None) -> CaseDevices:
+        """Return the devices with what kernels reach of them and what boards draw."""
+        rates = self.rates if shares is None else replace(self.rates, shares=shares)
+        return replace(self, rates=rates, power=power)
+
+    def power_facts(self, limit_w: FloatArray) -> PowerFacts:
+        """Facts of the power law under these limits, infinite for the default."""
+        products_w, hbm, shared = self.power_scalars
+        room_w = np.maximum(self.tdp_w - self.idle_w, 1e-9)
+        return PowerFacts(
+            idle_w=self.idle_w,
+            tdp_w=self.tdp_w,
+            limit_w=np.minimum(limit_w, self.tdp_w),
+            memory_room_frac=self.rates.mem_bytes_per_s * self.energies.byte_j / room_w,
+            compute_room_frac=products_w / room_w,
+            hbm=hbm,
+            shared=shared,
+        )

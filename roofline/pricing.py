@@ -9,6 +9,7 @@ import numpy as np
 
 from roofline.devices import CaseDevices
 from roofline.phase_costs import Setup, Work, limited
+from roofline.phase_power import Paced, activities, learned_power
 from roofline.physics.batching import Durations, Rhythm, closed_loop, rhythm
 from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import MemoryUse, memory_use
@@ -78,7 +79,9 @@ class Course:
 
     `ttft_s` is the mean of a benchmark run, `later_ttft_s` that after its opening burst;
     `decoding` sequences decode at once on a replica; `requests_per_s` is that of the
-    whole deployment in a steady state, 0 where there is none.
+    whole deployment in a steady state, 0 where there is none. `free_s` are the times of
+    prefill and step at the default power limit, `pace` what each is expected to take over
+    its analytic time.
     """
 
     prefill: PhaseCost
@@ -88,6 +91,21 @@ class Course:
     tpot_s: FloatArray
     decoding: FloatArray
     requests_per_s: FloatArray
+    free_s: tuple[FloatArray, FloatArray]
+    pace: tuple[FloatArray | float, FloatArray | float] = (1.0, 1.0)
+
+    @property
+    def paced(self) -> Paced:
+        """The phases at their expected times."""
+        return Paced(
+            prefill=self.prefill,
+            step=self.step,
+            prefill_s=self.prefill.time_s * self.pace[0],
+            step_s=self.step.time_s * self.pace[1],
+            free_prefill_s=self.free_s[0] * self.pace[0],
+            free_step_s=self.free_s[1] * self.pace[1],
+            decoding=self.decoding,
+        )
 
 
 def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None) -> Columns:
@@ -100,13 +118,16 @@ def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None
     prompts = np.where(work.serving, 1.0, per_replica)
     memory = memory_of(setup, work, devices, per_replica)
     running = _admitted(setup, work, memory, per_replica)
-    prefill = limited(setup.prefill(prompts, work, devices), devices, work.power_limit_w)
+    free = setup.prefill(prompts, work, devices)
+    prefill = limited(free, devices, work.power_limit_w)
     steps = np.maximum(work.output_tokens - 1.0, 0.0)
     if not setup.generates:
-        return _answer(setup, work, devices, memory, _no_decode(prefill, per_replica), ask)
+        alone = _no_decode(prefill, per_replica, free.time_s)
+        return _answer(setup, work, devices, memory, alone, ask)
     beat = _rhythm(setup, work, running, per_replica - running)
     decoding = running if beat is None else np.where(work.serving, beat.decoding, running)
-    step = limited(setup.decode(decoding, work, devices), devices, work.power_limit_w)
+    free_step = setup.decode(decoding, work, devices)
+    step = limited(free_step, devices, work.power_limit_w)
     alone_s = prefill.time_s + setup.engine.request_s * work.serving
     course = Course(
         prefill=prefill,
@@ -116,6 +137,7 @@ def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None
         tpot_s=step.time_s,
         decoding=decoding,
         requests_per_s=np.zeros_like(steps),
+        free_s=(free.time_s, free_step.time_s),
     )
     if beat is not None:
         course = _serve(setup, work, devices, course, beat)
@@ -146,6 +168,7 @@ def _answer(
             ttft_s=course.ttft_s,
             tpot_s=course.tpot_s,
             running=course.decoding,
+            active=activities(setup, devices, course.paced),
         )
         found = ask(numbers)
     return _with_intervals(setup, work, devices, memory, course, floor, plain, found)
@@ -201,6 +224,7 @@ def _corrected(
     ttft_s = np.maximum(course.ttft_s * found.ratio[0], floor[0])
     later_s = np.maximum(course.later_ttft_s * found.ratio[0], floor[0])
     tpot_s = np.maximum(course.tpot_s * found.ratio[1], floor[1])
+    pace = ttft_s / course.ttft_s, tpot_s / np.maximum(course.tpot_s, 1e-30)
     # A device serves all its requests in turn, however long each takes.
     after = np.maximum(ttft_s + steps * tpot_s, floor[2])
     ttft_s = after - steps * tpot_s
@@ -210,6 +234,7 @@ def _corrected(
         later_ttft_s=later_s,
         tpot_s=tpot_s,
         requests_per_s=course.requests_per_s * before / np.maximum(after, 1e-30),
+        pace=pace,
     )
 
 
@@ -249,7 +274,7 @@ def _admitted(setup: Setup, work: Work, memory: MemoryUse, per_replica: FloatArr
     return np.where(work.serving, serving, per_replica)
 
 
-def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> Course:
+def _no_decode(prefill: PhaseCost, per_replica: FloatArray, free_s: FloatArray) -> Course:
     zero = np.zeros_like(per_replica)
     return Course(
         prefill=prefill,
@@ -259,6 +284,7 @@ def _no_decode(prefill: PhaseCost, per_replica: FloatArray) -> Course:
         tpot_s=zero,
         decoding=per_replica,
         requests_per_s=zero,
+        free_s=(free_s, zero),
     )
 
 
@@ -359,7 +385,11 @@ def _assemble(
     isolated = work.batch / e2e_s
     requests_per_s = np.where(work.serving, course.requests_per_s, isolated)
     requests_per_s = np.where(requests_per_s > 0, requests_per_s, isolated)
-    power = _power(setup, work, devices, prefill, step, requests_per_s, decoding)
+    power = (
+        _power(setup, work, devices, prefill, step, requests_per_s, decoding)
+        if devices.power is None
+        else learned_power(devices.power, setup, work, devices, course.paced, requests_per_s)
+    )
     if not isinstance(power_ratio, float):
         cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
         power = tuple(np.clip(each * power_ratio, devices.idle_w, cap) for each in power)

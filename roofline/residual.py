@@ -19,6 +19,7 @@ from roofline.devices import CaseDevices
 from roofline.phase_costs import Setup, Work
 from roofline.physics.kernel import FloatArray
 from roofline.physics.phases import PhaseCost
+from roofline.physics.power import Activity
 from specs.accelerator import Accelerator
 from specs.engine import Engine
 from specs.model import Model, MoE
@@ -43,12 +44,14 @@ NUMBERS = (
     "step_host", "step_overhead", "step_link", "step_compute", "stall",
     "running", "ranks", "context",
     "ridge", "watts_per_rate", "headless_frac",
+    "prompt_peak_share", "prompt_memory_share", "step_peak_share", "step_memory_share",
 )  # fmt: skip
 """Per case. Of the prompt and of the decode step: `host` log(1 + a typical cost of launching
 over the phase), `fixed` the same of a larger one, shares of overhead, links and compute.
 `queue` log(TTFT / prefill alone), `stall` log(TPOT / step). `running`, `ranks`, `context` in
 powers of two. Of the device: log of FLOPs per byte over 100; log of W per TFLOP/s; share of
-the weights that the last-level cache holds."""
+the weights that the last-level cache holds. Of a device in prompt and decode step, at the
+default power limit: `peak_share` of its dense peaks, `memory_share` of its bandwidth in use."""
 
 PROMPT_HOST_S, PROMPT_FIXED_S, STEP_HOST_S = 0.03, 0.1, 0.003
 """Scales on which what a host adds to a prompt and to a step shows: serving benchmarks carry
@@ -189,8 +192,9 @@ def numbers_of(
     ttft_s: FloatArray,
     tpot_s: FloatArray,
     running: FloatArray,
+    active: tuple[Activity, Activity],
 ) -> FloatArray:
-    """`NUMBERS` of cases, shape ``(len(NUMBERS), n)``."""
+    """`NUMBERS` of cases, shape ``(len(NUMBERS), n)``; `active` in prefill and decode."""
     prompt_s, step_s = np.maximum(prefill.time_s, 1e-6), np.maximum(step.time_s, 1e-6)
     plan = setup.decoder if setup.generates else setup.encoder
     assert plan is not None
@@ -213,6 +217,10 @@ def numbers_of(
         np.log(peak / devices.rates.mem_bytes_per_s / 100.0),
         np.log(devices.tdp_w / peak * 1e12),
         np.minimum(devices.rates.cache_bytes / weights, 1.0),
+        active[0].compute_frac,
+        active[0].memory_frac,
+        active[1].compute_frac,
+        active[1].memory_frac,
     )
     return np.array([np.broadcast_to(row, prompt_s.shape) for row in rows])
 

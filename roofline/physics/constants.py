@@ -112,3 +112,8 @@ models under power limits keeps within 3% of its pace while power above idle fal
 demand, then slows by 1.07 to 1.15 at 0.65 to 0.55, 1.3 to 1.5 at 0.45, 1.6 to 2.3 at 0.35 and
 3.5 at 0.15 (DarshEllisd/LLM-Power-Cap-Expt, RTX 5000 Ada and RTX PRO 6000, 70 sweeps): about
 0.6 over that share. An RTX 4000 Ada slows twice as much below 0.5."""
+
+HELD_FRAC, HELD_SHARPNESS = 0.98, 10.0
+"""Mean power of boards that run into their limit, over the limit: 0.95 to 1.00 (NVML over
+sweeps of limits on RTX 3090, RTX PRO 6000 and in `ml.energy`'s H100 and B200 rows). And how
+sharply power meets it: boards cross the limit now and then before they are held."""

@@ -2,15 +2,23 @@
 """Watts from activity: idle, energy per FLOP, energy per byte, between idle and cap.
 
 The energies are defaults by process node, precision and memory kind
-(`roofline.physics.constants`), each cited with its spread.
+(`roofline.physics.constants`), each cited with its spread. `mean_power_w` adds them up as
+they are; `phase_power_w` is the same with constants that were fitted on boards.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from roofline.physics.constants import MEMORY_CLOCK_FRAC, OTHER_ENERGY_FLOOR_FRAC
+from roofline.physics.constants import (
+    HELD_FRAC,
+    HELD_SHARPNESS,
+    MEMORY_CLOCK_FRAC,
+    OTHER_ENERGY_FLOOR_FRAC,
+)
 from roofline.physics.kernel import FloatArray
 
 
@@ -109,3 +117,112 @@ def other_energy_frac(clock_frac: ArrayLike) -> FloatArray:
     """Dynamic energy outside arithmetic at a lowered core clock, over that at the full one."""
     result: FloatArray = np.maximum(OTHER_ENERGY_FLOOR_FRAC, np.square(clock_frac))
     return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerConstants:
+    """Fitted constants of `demand_w`; `standby` is that of a board with GDDR memory."""
+
+    standby: float
+    standby_hbm_factor: float
+    standby_shared_factor: float
+    memory: float
+    memory_room_power: float
+    memory_power: float
+    compute: float
+    compute_room_power: float
+    compute_power: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerFacts:
+    """What the law needs of the device of each case; arrays of shape ``(n,)``.
+
+    `memory_room_frac` and `compute_room_frac` are the powers of full-rate traffic and of
+    full-rate 16-bit products by the energies of `roofline.physics.constants`, over default
+    limit less idle. `hbm` and `shared` (a package shared with a host) are 0 or 1.
+    """
+
+    idle_w: FloatArray
+    tdp_w: FloatArray
+    limit_w: FloatArray
+    memory_room_frac: FloatArray
+    compute_room_frac: FloatArray
+    hbm: FloatArray
+    shared: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What one device does in a phase, at the pace of the default power limit.
+
+    Parameters
+    ----------
+    memory_frac : ndarray
+        Bytes moved over the time of the phase, over the peak bandwidth.
+    compute_frac : ndarray
+        Time of all products at their own dense peaks over the time of the phase.
+    """
+
+    memory_frac: FloatArray
+    compute_frac: FloatArray
+
+
+def activity_of(
+    moved_bytes: ArrayLike, at_peak_s: ArrayLike, time_s: ArrayLike, mem_bytes_per_s: ArrayLike
+) -> Activity:
+    """Activity of a phase of one device: its bytes and products over the time it takes.
+
+    `time_s` is the best known time of the phase at the default power limit.
+    """
+    time = np.maximum(np.asarray(time_s, float), 1e-12)
+    return Activity(
+        memory_frac=np.asarray(moved_bytes, float) / (time * np.asarray(mem_bytes_per_s, float)),
+        compute_frac=np.asarray(at_peak_s, float) / time,
+    )
+
+
+def demand_w(constants: PowerConstants, facts: PowerFacts, activity: Activity) -> FloatArray:
+    """Power wanted where no limit held it; rises with both utilisations.
+
+    Above idling a device draws a standby part while kernels run, a part with its memory
+    traffic and a part with its arithmetic,
+
+        ``D = a + b k_m**g u_m**p + c k_c**h u_c**q``    (share of default limit - idle)
+
+    where u are the shares of bandwidth and dense peak in use (at most 1) and k what each
+    would draw at its full rate, so an unseen board has coefficients from its datasheet.
+    """
+    standby = (
+        constants.standby
+        * constants.standby_hbm_factor**facts.hbm
+        * constants.standby_shared_factor**facts.shared
+    )
+    memory = constants.memory * facts.memory_room_frac**constants.memory_room_power
+    compute = constants.compute * facts.compute_room_frac**constants.compute_room_power
+    share = (
+        standby
+        + memory * np.clip(activity.memory_frac, 0.0, 1.0) ** constants.memory_power
+        + compute * np.clip(activity.compute_frac, 0.0, 1.0) ** constants.compute_power
+    )
+    result: FloatArray = facts.idle_w + (facts.tdp_w - facts.idle_w) * share
+    return result
+
+
+def held_w(wanted_w: FloatArray, facts: PowerFacts) -> FloatArray:
+    """Power drawn where `wanted_w` is wanted: a soft minimum with the limit, idle at least.
+
+    ``L (1 + (P / L)**-k)**(-1/k)`` with L a little below the limit (`HELD_FRAC`).
+    """
+    limit = np.maximum(np.minimum(facts.limit_w, facts.tdp_w), 1e-9)
+    level = HELD_FRAC * limit
+    ratio = np.maximum(wanted_w / level, 1e-6)
+    held = level * (1.0 + ratio**-HELD_SHARPNESS) ** (-1.0 / HELD_SHARPNESS)
+    # No limit takes a device below idle.
+    result: FloatArray = np.maximum(held, facts.idle_w)
+    return result
+
+
+def phase_power_w(constants: PowerConstants, facts: PowerFacts, activity: Activity) -> FloatArray:
+    """Mean power of a phase by fitted constants, between idle and the limit."""
+    return held_w(demand_w(constants, facts, activity), facts)
