@@ -152,6 +152,16 @@ def test_the_time_ends_the_run_between_points(go, tmp_path):
     assert result.left == 4
 
 
+def test_a_point_that_would_last_beyond_the_time_is_not_begun(go):
+    def measure(point):
+        time.sleep(0.2)
+        return Measurement(**point.columns, latency_s=1e-3)
+
+    result = go(measure, bench={"deadline_s": time.perf_counter() + 0.3})
+    assert len(result.measured) == 1
+    assert result.left == 4
+
+
 def test_a_point_that_kills_the_process_is_given_up_by_the_third_run(go, tmp_path):
     killer = points(3)[1].point_id
     mark = marks_folder(tmp_path / "store") / killer
