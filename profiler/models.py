@@ -133,7 +133,7 @@ def build_model(
     with quiet_libraries():
         try:
             if weights:
-                module = _loaded(name, torch_dtype, devices)
+                module = _loaded(described.name, torch_dtype, devices)
             else:
                 module = _random(transformers_config(name), torch_dtype, devices)
         except RooflineError:

@@ -75,6 +75,32 @@ def test_layers_are_shared_out_and_whole_on_several_devices(tiny):
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
+def test_the_weights_of_a_checkpoint_are_loaded_where_asked(tiny, devices):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    made = build_model(tiny, dtype="fp32", devices=["cpu"])
+    with torch.no_grad():
+        made.module.lm_head.weight.fill_(0.25)
+    made.module.save_pretrained(tiny)
+    loaded = build_model(tiny, dtype="bf16", devices=devices, weights=True)
+    assert loaded.weights == "checkpoint"
+    head = loaded.module.lm_head.weight
+    assert head.dtype == torch.bfloat16
+    assert bool((head == 0.25).all())
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_not_there_is_one_line(tiny):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    with pytest.raises(ModelBuildError) as error:
+        build_model(tiny, dtype="fp32", devices=["cpu"], weights=True)
+    assert "\n" not in str(error.value)
+
+
 def _meta(path):
     import torch
     from transformers import AutoModelForCausalLM

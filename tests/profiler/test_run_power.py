@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Energy of a generation, put together from the windows of its two calls."""
 
+import time
+
 import pytest
 
+from profiler.device import TableDevice
 from profiler.energy import WindowEnergy
 from profiler.run_bench import Bench, Timed, worst
 from profiler.run_power import call_columns, generation_columns
@@ -95,3 +98,31 @@ def test_a_point_is_as_good_as_its_worst_call():
     phases["decode"] = samples("throttled", "throttle: power brake")
     assert worst(phases)[0] == "throttled"
     assert worst({"whole": samples("noisy", "spread: 3%")}) == ("noisy", "spread: 3%")
+
+
+class FiftyWatts(TableDevice):
+    source = "test"
+
+    def __init__(self):
+        super().__init__("a device", {"driver": "1.0"})
+        self._table = {
+            "energy_j": lambda: 50.0 * time.perf_counter(),
+            # Never twice the same, as no sensor that works is.
+            "power_w": lambda: 50.0 + time.perf_counter() % 0.1,
+            "power_limit_w": lambda: 100.0,
+        }
+
+
+@pytest.mark.slow
+def test_power_of_a_call_from_sensors():
+    target = Target(kind="cpu", devices=("cpu",), name="a processor", threads=1)
+    bench = Bench(target=target, run_id="test", sensors=[FiftyWatts()])
+    assert bench.device_columns["power_limit_w"] == 100.0
+    assert bench.origin()["driver"] == "1.0"
+    timed = Timed(call=lambda: time.sleep(0.01), samples=samples("ok"))
+    columns, why = bench.call_power(timed)
+    assert why == ""
+    assert columns["power_w"] == pytest.approx(50.0, rel=0.02)
+    assert columns["idle_power_w"] == pytest.approx(50.0, rel=0.02)
+    # 10 ms at 50 W, and what the loop around it takes on a busy machine
+    assert 0.5 <= columns["energy_j"] < 1.5
