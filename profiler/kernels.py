@@ -74,7 +74,9 @@ def default_dtypes(target: Target) -> tuple[str, ...]:
     dtypes = ["fp32", "fp16"]
     if not nvidia or capability >= (8, 0):
         dtypes[1:1] = ["tf32", "bf16"] if nvidia else ["bf16"]
-    if capability >= ((8, 9) if nvidia else (9, 4)):
+    # gfx94x, gfx95x and gfx12xx on AMD's side
+    amd = (9, 4) <= capability < (10, 0) or capability >= (12, 0)
+    if capability >= (8, 9) if nvidia else amd:
         dtypes.append("fp8")
     return tuple(dtypes)
 

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from profiler.kernels import collective_grid, default_dtypes, kernel_grid
+from profiler.kernels import ELEMENT_BYTES, collective_grid, default_dtypes, kernel_grid
 from profiler.models import DTYPES, describe
 from profiler.models_steps import CAPTURES
 from profiler.run_target import Target
@@ -118,6 +118,13 @@ def _check(grid: Grid, target: Target) -> None:
         if dtype not in DTYPES:
             raise InvalidInputError(
                 f"models do not run in {dtype!r} here; give one or more of {', '.join(DTYPES)}."
+            )
+    known = [d for d in ELEMENT_BYTES if target.events or d not in ("tf32", "fp8")]
+    for dtype in grid.dtypes if grid.kernels else ():
+        if dtype not in known:
+            raise InvalidInputError(
+                f"kernels do not run in {dtype!r} on this device; give one or more of "
+                f"{', '.join(known)}."
             )
     sizes = (grid.batches, grid.input_lens, grid.output_lens)
     for numbers in sizes:

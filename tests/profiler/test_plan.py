@@ -79,6 +79,7 @@ def test_tabular_models_need_the_processor():
         (Grid(models=("gpt2",), captures=("graph",)), "needs a CUDA or ROCm device"),
         (Grid(models=("gpt2",), captures=("magic",)), "eager, compiled, graph"),
         (Grid(models=("gpt2",), dtypes=("fp8",)), "fp32, bf16, fp16"),
+        (Grid(kernels=True, dtypes=("tf32",)), "fp32, bf16, fp16"),
         (Grid(models=("gpt2",), batches=(0,)), "at least 1"),
         (Grid(models=("bert-base-uncased",)), "no decoder-only"),
         (Grid(models=("gpt2",), batches=tuple(range(1, 2**17))), "points were asked for"),
