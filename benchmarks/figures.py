@@ -27,6 +27,7 @@ import pandas as pd
 
 from benchmarks.measured import CHECKPOINT, DATA, scenarios_of, weight_format
 from benchmarks.scoreboard import METRICS, below_floor, compare, load
+from calibration.power.rows import board_power
 from specs.errors import InvalidInputError, RooflineError
 
 FIGURES = DATA / "figures"
@@ -128,6 +129,16 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
             table.loc[rows, "tpot_s"] = np.nan
         for column in ("power_w", "energy_per_output_token_j"):
             table.loc[rows, column] *= float(source.get("power_scale", 1.0))
+    return _board_powers(table)
+
+
+def _board_powers(table: pd.DataFrame) -> pd.DataFrame:
+    """Power and energy as those of a board at work, empty where they are of something else."""
+    rows = table.index[table["power_w"].notna()]
+    found = [board_power(row) for row in table.loc[rows].to_dict("records")]
+    factors = [np.nan if each.power_w is None else each.factor for each in found]
+    for column in ("power_w", "energy_per_output_token_j"):
+        table.loc[rows, column] *= np.array(factors)
     return table
 
 

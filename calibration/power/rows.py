@@ -13,10 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-UNDERSTATED_FRAC = 0.8
-"""darsh: the sampler adds 0.1 s per sample although each also waits for nvidia-smi; where
-the limit binds, power over limit is 0.78 to 0.82 (the source's rows)."""
-
 RIG_IDLE_W = 25.0
 """Idle of one RTX 3090 of the rig: 303 W for one card held at 220 W and three idle ones
 (27.7 W each); 22.3 W by NVML on another RTX 3090 (chuyishang/inference-energy)."""
@@ -63,8 +59,6 @@ def board_power(row: Mapping[str, Any]) -> BoardPower:
         return BoardPower(None, 1.0, "no power stated")
     if source in _NO_BOARD:
         return BoardPower(None, 1.0, _NO_BOARD[source])
-    if source == "darsh":
-        return _scaled(power, power / UNDERSTATED_FRAC)
     if _RIG in notes:
         cards = _number(row, "num_gpus") or 1.0
         return _scaled(power, (4.0 * power - (4.0 - cards) * RIG_IDLE_W) / cards)

@@ -211,6 +211,24 @@ def test_corrections_are_those_that_the_sources_state():
     assert fixed.index.tolist() == [0, 1, 2, 3]
 
 
+def test_power_is_that_of_boards_at_work():
+    rig = "avg_power_w 303.0 of the rig; power_w = per card (sum of 4 cards / 4)"
+    energy = {"energy_per_output_token_j": 2.0}
+    rows = outside(
+        {"source": "rig4x3090", "notes": rig, "power_w": 75.75, "num_gpus": 1, **energy},
+        {"source": "strix_lhl", "notes": "run 20 s", "power_w": 30.0, "ttft_s": 1.0, **energy},
+        {"source": "strix_lhl", "notes": "run 6 s", "power_w": 90.0, "ttft_s": 1.0, **energy},
+    )
+    fixed = corrected(rows)
+    # 303 W less three idle cards of 25 W, the energy in proportion; five seconds of twenty
+    # are work, the rest is loading; five of six are nearly all
+    assert fixed.loc[0, "power_w"] == pytest.approx(228.0)
+    assert fixed.loc[0, "energy_per_output_token_j"] == pytest.approx(2.0 * 228.0 / 75.75)
+    assert math.isnan(fixed.loc[1, "power_w"])
+    assert math.isnan(fixed.loc[1, "energy_per_output_token_j"])
+    assert (fixed.loc[2, "power_w"], fixed.loc[2, "energy_per_output_token_j"]) == (90.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("change", "profile", "epoch"),
     [

@@ -22,10 +22,6 @@ def test_idle_cards_are_taken_out_of_a_rig():
     assert whole.power_w == pytest.approx(219.0)
 
 
-def test_a_sampler_that_sleeps_is_corrected():
-    assert board_power({"source": "darsh", "power_w": 80.0}).power_w == pytest.approx(100.0)
-
-
 @pytest.mark.parametrize(
     ("run_s", "known"),
     # five prompts of 1.0 s fill 5 of 6 s, and 5 of 20
