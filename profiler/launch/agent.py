@@ -245,9 +245,9 @@ def _command(step: dict[str, Any], place: Path, watch: Any) -> str:
     """Run the step's command; "" if it ended well, else why not."""
     out = place / "output.log"
     env = {**os.environ, **_ENV}
-    env["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(Path.cwd()), os.environ.get("PYTHONPATH", "")) if part
-    )
+    if step["format"] in _OURS:  # an engine shall not find our packages before its own
+        paths = (str(Path.cwd()), os.environ.get("PYTHONPATH", ""))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with out.open("wb") as sink:
         try:
             process = subprocess.Popen(
@@ -273,6 +273,9 @@ def _command(step: dict[str, Any], place: Path, watch: Any) -> str:
                 continue
     return "" if process.returncode == 0 else _why(out, process.returncode)
 
+
+_OURS = ("rows", "client")
+"""Formats that modules of this package write."""
 
 _ENV = {
     "PYTHONUNBUFFERED": "1",
