@@ -193,7 +193,7 @@ def _with_intervals(
             work,
             devices,
             memory,
-            _corrected(course, found, floor, steps),
+            _corrected(course, found, floor, steps, work.serving),
             floor,
             power_ratio=found.ratio[2],
         )
@@ -216,7 +216,11 @@ FLOORED = ("ttft_s", "tpot_s", "e2e_s")
 
 
 def _corrected(
-    course: Course, found: Residual, floor: tuple[FloatArray, ...], steps: FloatArray
+    course: Course,
+    found: Residual,
+    floor: tuple[FloatArray, ...],
+    steps: FloatArray,
+    serving: np.ndarray,
 ) -> Course:
     """Times as expected, never below the floor; rates follow by Little's law."""
     before = course.ttft_s + steps * course.tpot_s
@@ -224,7 +228,9 @@ def _corrected(
     ttft_s = np.maximum(course.ttft_s * found.ratio[0], floor[0])
     later_s = np.maximum(course.later_ttft_s * found.ratio[0], floor[0])
     tpot_s = np.maximum(course.tpot_s * found.ratio[1], floor[1])
-    pace = ttft_s / course.ttft_s, tpot_s / np.maximum(course.tpot_s, 1e-30)
+    # A served TTFT is mostly queueing and says nothing of the pace of its prefill.
+    alone = np.where(serving, 1.0, ttft_s / course.ttft_s)
+    pace = alone, tpot_s / np.maximum(course.tpot_s, 1e-30)
     # A device serves all its requests in turn, however long each takes.
     after = np.maximum(ttft_s + steps * tpot_s, floor[2])
     ttft_s = after - steps * tpot_s

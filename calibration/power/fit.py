@@ -8,14 +8,21 @@ of rows of one board must not decide about the others. Priors hold the exponents
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import date
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from calibration.power.law import Activity, FloatArray, PowerFacts, PowerLaw
+from calibration.power.cases import Names, PowerRows, rows_of, usable
+from calibration.power.law import SCHEMA
+from roofline.physics.kernel import FloatArray
+from roofline.physics.power import PowerConstants, phase_power_w
 
-PRIOR = PowerLaw(
+PRIOR = PowerConstants(
     standby=0.20,
     standby_hbm_factor=1.0,
     standby_shared_factor=1.65,
@@ -48,41 +55,16 @@ NOISE = 0.1
 EVIDENCE = 60.0
 """Rows that a device counts for against the priors."""
 
-Names = NDArray[np.str_]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerRows:
-    """Measured boards; arrays of shape ``(n,)``, activities at measured times."""
-
-    facts: PowerFacts
-    prefill: Activity
-    decode: Activity
-    prefill_share: FloatArray
-    power_w: FloatArray
-    device: Names
-    source: Names
-
-    def take(self, index: NDArray[np.intp]) -> PowerRows:
-        """Return some of the rows."""
-
-        def cut(part: PowerFacts | Activity) -> dict[str, FloatArray]:
-            return {f.name: getattr(part, f.name)[index] for f in fields(part)}
-
-        return PowerRows(
-            facts=PowerFacts(**cut(self.facts)),
-            prefill=Activity(**cut(self.prefill)),
-            decode=Activity(**cut(self.decode)),
-            prefill_share=self.prefill_share[index],
-            power_w=self.power_w[index],
-            device=self.device[index],
-            source=self.source[index],
-        )
-
-
-def predict_w(law: PowerLaw, rows: PowerRows) -> FloatArray:
-    """Power of the rows by the law."""
-    return law.mean_w(rows.facts, rows.prefill, rows.decode, rows.prefill_share)
+def predict_w(constants: PowerConstants, rows: PowerRows) -> FloatArray:
+    """Power of the rows by the law: idle, and what each phase adds in its time."""
+    facts, idle_w = rows.facts, rows.facts.idle_w
+    prefill_w = phase_power_w(constants, facts, rows.prefill)
+    decode_w = phase_power_w(constants, facts, rows.decode)
+    result: FloatArray = (
+        idle_w + (prefill_w - idle_w) * rows.in_prefill + (decode_w - idle_w) * rows.in_decode
+    )
+    return result
 
 
 def weights_of(device: Names, source: Names) -> FloatArray:
@@ -97,25 +79,25 @@ def weights_of(device: Names, source: Names) -> FloatArray:
     return weights
 
 
-def fit_power(rows: PowerRows) -> PowerLaw:
+def fit_power(rows: PowerRows) -> PowerConstants:
     """Constants that explain the rows, near `PRIOR` where they do not tell."""
     from scipy.optimize import least_squares
 
-    names = [field.name for field in fields(PowerLaw)]
+    names = [field.name for field in fields(PowerConstants)]
     start = np.log([getattr(PRIOR, name) for name in names])
     spread = np.array([SPREAD[name] for name in names])
     root = np.sqrt(EVIDENCE * weights_of(rows.device, rows.source))
     measured = np.log(rows.power_w)
 
     def misfit(logs: FloatArray) -> FloatArray:
-        law = PowerLaw(**dict(zip(names, np.exp(logs).tolist(), strict=True)))
+        law = PowerConstants(**dict(zip(names, np.exp(logs).tolist(), strict=True)))
         ratio = (np.log(predict_w(law, rows)) - measured) / NOISE
         # soft L1, as a residual
         robust = np.sign(ratio) * np.sqrt(2.0 * (np.sqrt(1.0 + ratio**2) - 1.0))
         return np.concatenate([root * robust, (logs - start) / spread])
 
     found = least_squares(misfit, start, max_nfev=40)
-    return PowerLaw(**dict(zip(names, np.exp(found.x).tolist(), strict=True)))
+    return PowerConstants(**dict(zip(names, np.exp(found.x).tolist(), strict=True)))
 
 
 def leave_devices_out(rows: PowerRows, tested: PowerRows | None = None) -> FloatArray:
@@ -132,17 +114,6 @@ def leave_devices_out(rows: PowerRows, tested: PowerRows | None = None) -> Float
     return result
 
 
-def thinned(rows: PowerRows, most: int = 120, seed: int = 0) -> PowerRows:
-    """Return at most so many rows of each device and source: the fit is as good and quicker."""
-    random = np.random.default_rng(seed)
-    kept: list[NDArray[np.intp]] = []
-    for name in np.unique(rows.device):
-        for origin in np.unique(rows.source[rows.device == name]):
-            mine = np.flatnonzero((rows.device == name) & (rows.source == origin))
-            kept.append(random.permutation(mine)[:most])
-    return rows.take(np.sort(np.concatenate(kept)))
-
-
 def one_factor(plain_w: FloatArray, rows: PowerRows) -> FloatArray:
     """Baseline: `plain_w` times the median ratio of the other devices, within idle and limit."""
     logs = np.log(rows.power_w / plain_w)
@@ -154,3 +125,92 @@ def one_factor(plain_w: FloatArray, rows: PowerRows) -> FloatArray:
         low, high = rows.facts.idle_w, rows.facts.limit_w
         result[out] = np.clip(plain_w * factor, low, high)[out]
     return result
+
+
+def leave_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Power of every row by constants that never saw its device, beside baselines.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``calibration.dataset.joined``; rows without power are passed over.
+
+    Returns
+    -------
+    DataFrame
+        ``device``, ``source``, ``measured_w``; ``plain`` (as priced in `table`),
+        ``one_factor``, ``law`` at measured times and ``law_predicted_times``, in watts;
+        the index is that of `table`.
+    """
+    used = usable(table)
+    rows = rows_of(used)
+    plain_w = used["predicted_power_w"].to_numpy(float)
+    return pd.DataFrame(
+        {
+            "device": rows.device,
+            "source": rows.source,
+            "measured_w": rows.power_w,
+            "plain": plain_w,
+            "one_factor": one_factor(plain_w, rows),
+            "law": leave_devices_out(rows),
+            "law_predicted_times": leave_devices_out(rows, rows_of(used, measured_pace=False)),
+        },
+        index=used.index,
+    )
+
+
+METHODS = ("plain", "one_factor", "law", "law_predicted_times")
+
+
+def errors_of(left_out: pd.DataFrame) -> pd.DataFrame:
+    """Absolute errors in percent of what `leave_out` returns, one column per method."""
+    measured = left_out["measured_w"]
+    return pd.DataFrame({name: (left_out[name] / measured - 1.0).abs() for name in METHODS}) * 100.0
+
+
+def fit_from(table: pd.DataFrame, *, day: str = "") -> dict[str, Any]:
+    """Content of the artifact: constants fitted on all rows of `table`, and its card.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``calibration.dataset.joined``, with the kernel shares that predictions use.
+    day : str
+        ISO date of the card; today's by default.
+    """
+    rows = rows_of(usable(table))
+    constants = {name: float(f"{value:.5g}") for name, value in asdict(fit_power(rows)).items()}
+    left_out = leave_out(table)
+    return {
+        "schema": SCHEMA,
+        "constants": constants,
+        "card": _card(rows, left_out, day or date.today().isoformat()),
+    }
+
+
+def _card(rows: PowerRows, left_out: pd.DataFrame, day: str) -> dict[str, Any]:
+    errors, device = errors_of(left_out), left_out["device"]
+    by_device = errors.groupby(device).median()
+    shown = [rows.device.astype(object), rows.source.astype(object), rows.power_w.round(3)]
+    text = pd.DataFrame(dict(zip("dsp", shown, strict=True))).to_csv(index=False)
+
+    def rounded(values: Mapping[Any, float] | pd.Series) -> dict[str, float]:
+        return {str(name): round(float(value), 1) for name, value in values.items()}
+
+    return {
+        "date": day,
+        "data_sha256": sha256(text.encode()).hexdigest(),
+        "rows": len(left_out),
+        "devices": int(device.nunique()),
+        "rows_per_device": {
+            str(name): int(n) for name, n in device.value_counts(sort=False).items()
+        },
+        "split": "one device left out, all its sources; fitted at measured times",
+        "median_error_percent_of_rows": rounded(errors.median()),
+        "mean_error_percent_of_rows": rounded(errors.mean()),
+        "mean_of_device_medians_percent": rounded(by_device.mean()),
+        "median_of_device_medians_percent": rounded(by_device.median()),
+        "device_medians_percent": {
+            method: rounded(by_device[method]) for method in ("plain", "law")
+        },
+    }

@@ -6,17 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.power.cases import PowerRows
 from calibration.power.fit import (
     PRIOR,
-    PowerRows,
     fit_power,
     leave_devices_out,
     one_factor,
     predict_w,
-    thinned,
     weights_of,
 )
-from calibration.power.law import Activity, PowerFacts
+from roofline.physics.power import Activity, PowerFacts
 
 pytest.importorskip("scipy")
 
@@ -39,8 +38,9 @@ def made_up(devices=6, each=30, seed=1):
     prefill = Activity(
         memory_frac=random.uniform(0.0, 0.3, n), compute_frac=random.uniform(0.1, 0.5, n)
     )
+    part = random.uniform(0.0, 0.5, n)
     rows = PowerRows(
-        facts=facts, prefill=prefill, decode=decode, prefill_share=random.uniform(0.0, 0.5, n),
+        facts=facts, prefill=prefill, decode=decode, in_prefill=part, in_decode=0.9 - part,
         power_w=np.ones(n), device=np.array([f"d{i}" for i in index]),
         source=np.array(["a", "b"])[(np.arange(n) % 3 == 0).astype(int)],
     )  # fmt: skip
@@ -51,6 +51,18 @@ def test_the_fit_finds_the_truth():
     rows = made_up()
     # priors pull the constants a little; the powers must come back
     assert predict_w(fit_power(rows), rows) == pytest.approx(rows.power_w, rel=0.02)
+
+
+def test_a_run_is_the_time_mean_of_its_phases_and_idle():
+    rows = made_up(devices=1, each=1)
+    one, zero = np.ones(1), np.zeros(1)
+    ends = [
+        predict_w(TRUTH, replace(rows, in_prefill=prefill, in_decode=decode))[0]
+        for prefill, decode in ((one, zero), (zero, one), (zero, zero))
+    ]
+    assert ends[2] == 50.0
+    mixed = predict_w(TRUTH, replace(rows, in_prefill=0.2 * one, in_decode=0.5 * one))[0]
+    assert mixed == pytest.approx(0.2 * ends[0] + 0.5 * ends[1] + 0.3 * 50.0)
 
 
 def test_a_device_left_out_does_not_tell():
@@ -71,14 +83,6 @@ def test_devices_weigh_the_same_however_many_rows():
     assert weights[90:].sum() == pytest.approx(1.0)
     # 81 and 9 rows weigh as their roots, 9 to 3
     assert weights[:81].sum() / weights[81:90].sum() == pytest.approx(3.0)
-
-
-def test_thinning_keeps_some_of_each():
-    rows = made_up(devices=2, each=30)
-    kept = thinned(rows, most=5)
-    assert sorted(zip(*np.unique(kept.device, return_counts=True), strict=True)) == [
-        ("d0", 10), ("d1", 10),
-    ]  # fmt: skip
 
 
 def test_one_factor_is_that_of_the_others():
