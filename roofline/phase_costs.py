@@ -23,7 +23,13 @@ from roofline.physics.phases import (
     prefill_pass,
 )
 from roofline.physics.plan import Plan, Whole
-from roofline.physics.power import capped_slowdown, memory_stretch, other_energy_frac
+from roofline.physics.power import (
+    activity_of,
+    capped_slowdown,
+    demand_w,
+    memory_stretch,
+    other_energy_frac,
+)
 from specs.engine import Engine, get_engine
 from specs.model import Model
 
@@ -202,14 +208,20 @@ class Setup:
         )
 
 
-def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> PhaseCost:
-    """Return the phase under a power limit: the clock drops until demand meets it."""
+def limited(
+    cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray, *, stages: int = 1
+) -> PhaseCost:
+    """Return the phase under a power limit: the clock drops until demand meets it.
+
+    `stages` work at once on the phase, each on its part.
+    """
     binding = limit_w < devices.tdp_w
     if not binding.any():
         return cost
+    scale = _energy_scale(cost, devices, stages)
     clock, _ = capped_slowdown(
-        compute_j=cost.compute_j,
-        other_j=cost.other_j,
+        compute_j=cost.compute_j * scale,
+        other_j=cost.other_j * scale,
         compute_s=cost.compute_s,
         memory_s=cost.memory_s,
         other_s=np.maximum(cost.time_s - cost.compute_s - cost.memory_s, 0.0),
@@ -229,3 +241,14 @@ def limited(cost: PhaseCost, devices: CaseDevices, limit_w: FloatArray) -> Phase
         compute_j=cost.compute_j * clock**2,
         other_j=cost.other_j * other_energy_frac(clock),
     )
+
+
+def _energy_scale(cost: PhaseCost, devices: CaseDevices, stages: int) -> FloatArray | float:
+    """Energy that boards were seen to draw in such a phase, over the sum of its parts."""
+    if devices.power is None:
+        return 1.0
+    rate = devices.rates.mem_bytes_per_s
+    active = activity_of(cost.moved_bytes / stages, cost.at_peak_s / stages, cost.time_s, rate)
+    wanted_w = demand_w(devices.power, devices.power_facts(devices.tdp_w), active)
+    seen_j: FloatArray = (wanted_w - devices.idle_w) * cost.time_s
+    return seen_j / np.maximum(cost.compute_j + cost.other_j, 1e-30)

@@ -119,7 +119,7 @@ def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None
     memory = memory_of(setup, work, devices, per_replica)
     running = _admitted(setup, work, memory, per_replica)
     free = setup.prefill(prompts, work, devices)
-    prefill = limited(free, devices, work.power_limit_w)
+    prefill = limited(free, devices, work.power_limit_w, stages=setup.layout.pp)
     steps = np.maximum(work.output_tokens - 1.0, 0.0)
     if not setup.generates:
         alone = _no_decode(prefill, per_replica, free.time_s)
@@ -332,7 +332,8 @@ def _serve(
     if chunk:
         # A little less than a full pass: rounding must not open a second one.
         batched = np.clip(chunk / work.new_tokens * (1.0 - 1e-9), 1.0, batched)
-    several = limited(setup.prefill(batched, work, devices), devices, work.power_limit_w)
+    several = setup.prefill(batched, work, devices)
+    several = limited(several, devices, work.power_limit_w, stages=setup.layout.pp)
     durations = Durations(
         request_s=setup.engine.request_s,
         prompt_s=course.prefill.time_s,

@@ -159,3 +159,17 @@ def test_a_board_with_more_watts_per_byte_draws_more():
     )
     assert wild.decode > mild.decode
     assert wild.mean > mild.mean
+
+
+def test_a_limit_slows_where_it_is_below_what_boards_draw():
+    free = predict_table({**ASKED, "batch": 4}, correction=Boards())
+    # far below the default limit the soft minimum takes nothing: this is what is wanted
+    wanted_w = free["power_decode_w"][0]
+    limits_w = wanted_w * np.array([1.02, 0.98, 0.9, 0.7, 0.5])
+    table = predict_table({**ASKED, "batch": 4, "power_limit_w": limits_w}, correction=Boards())
+    assert table["tpot_s"][0] == free["tpot_s"][0]
+    assert (np.diff(table["ttft_s"]) >= 0).all()
+    assert (np.diff(table["tpot_s"]) >= 0).all()
+    assert table["tpot_s"][-1] > 1.05 * free["tpot_s"][0]
+    assert table["power_decode_w"] == pytest.approx(limits_w, rel=0.09)  # 0.98 * 2**(-1/10)
+    assert (table["power_decode_w"] <= limits_w).all()
