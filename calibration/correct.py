@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learned correction as one JSON file, read with numpy alone.
+
+    predict(..., correction=shipped())
+
+The file holds the residual models of TTFT and TPOT, the ends of intervals, constants of
+power, and what a user's own rows added (`calibration.tune`); constants of kernels lie in a
+file of their own. Nothing is unpickled and nothing of the fit is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.intervals_of import ends_of, group_of
+from calibration.operators.bridge import OperatorCorrection, load_correction
+from calibration.staged import KINDS, Block, Staged, level_of
+from roofline.physics.kernel import FloatArray
+from roofline.physics.power import PowerConstants
+from roofline.physics.shares import Shares
+from roofline.residual import QUANTITIES, STANDINGS, TARGETS, Keys, Labels, Residual
+from specs.accelerator import Accelerator
+from specs.engine import Engine
+from specs.errors import SpecDataError
+
+ARTIFACT = Path(__file__).parent / "artifacts" / "correction.json"
+SCHEMA = 1
+
+OWN = (("gpu", "engine"), ("gpu", "engine", "mode"), ("gpu", "engine", "model"))
+"""Groups that a user's own rows move."""
+
+
+@dataclass(frozen=True)
+class LearnedCorrection:
+    """Meets ``roofline.correction.Correction``.
+
+    Parameters
+    ----------
+    models : mapping of str to Staged
+        By target.
+    intervals : mapping
+        As `calibration.intervals.table` makes them, by standing.
+    constants : PowerConstants or None
+    kernels : OperatorCorrection
+    own : mapping of str to tuple of Block
+        By target: what a user's own rows added.
+    families : mapping of str to tuple of str
+        Engines and the architecture families they were measured on.
+    meta : mapping
+        What it was fitted on.
+    """
+
+    models: Mapping[str, Staged]
+    intervals: Mapping[str, Any]
+    constants: PowerConstants | None
+    kernels: OperatorCorrection
+    own: Mapping[str, tuple[Block, ...]]
+    families: Mapping[str, tuple[str, ...]]
+    meta: Mapping[str, Any]
+    _ends: dict[tuple[int, str, bool], FloatArray] = field(default_factory=dict, repr=False)
+
+    def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
+        """Return what kernels reach."""
+        return self.kernels.shares(accelerator, engine)
+
+    def power(self) -> PowerConstants | None:
+        """Return constants of the power of boards."""
+        return self.constants
+
+    def residual(self, keys: Keys, numbers: FloatArray) -> Residual:
+        """Return expected over analytic, and the interval around it."""
+        labels = keys.labels()
+        ratio = np.ones((len(TARGETS), keys.place.size))
+        for row, name in enumerate(TARGETS):
+            if name in self.models:
+                log_ratio = self.models[name].predict(labels, keys.place, numbers)
+                moved = np.array([self._moved(name, label) for label in labels], float)
+                ratio[row] = np.exp(log_ratio + moved[keys.place])
+        standing = np.array([self.standing(label) for label in labels], dtype=np.intp)
+        ends = np.array([self._ends_of(label) for label in labels])
+        low, high = np.exp(ends[keys.place]).transpose(1, 2, 0)
+        return Residual(ratio=ratio, low=low, high=high, standing=standing[keys.place])
+
+    def _moved(self, target: str, label: Labels) -> float:
+        nothing = (0.0, 0.0, 0)
+        blocks = self.own.get(target, ())
+        return sum((b.levels.get(level_of(label, b.by), nothing)[0] for b in blocks), 0.0)
+
+    def _ends_of(self, label: Labels) -> FloatArray:
+        standing, group = self.standing(label), group_of(label.engine, label.mode)
+        tuned = self.own_rows(label) > 0
+        key = standing, group, tuned
+        if key not in self._ends:
+            pairs = [
+                ends_of(self.intervals, standing=standing, group=group, quantity=name)
+                for name in QUANTITIES
+            ]
+            self._ends[key] = np.array(pairs).T
+        return self._ends[key]
+
+    def own_rows(self, label: Labels) -> int:
+        """Rows of a user behind a case's device and engine."""
+        found = 0
+        for blocks in self.own.values():
+            for block in blocks:
+                if block.by == OWN[0]:
+                    found = max(found, block.levels.get(level_of(label, block.by), (0, 0, 0))[2])
+        return found
+
+    def standing(self, label: Labels) -> int:
+        """Index into ``STANDINGS``: how near the data are."""
+        if self.own_rows(label) or label.gpu in self.models["tpot"].seen.get(label.engine, ()):
+            return 0
+        return 1 if label.family in self.families.get(label.engine, ()) else 2
+
+    def basis(self, accelerator: Accelerator, engine: Engine) -> str:
+        """Return what the correction stands on here."""
+        if engine.overlaps or engine.name not in KINDS:
+            return f"none: {engine.name} is not corrected"
+        seen = self.models["tpot"].seen.get(engine.name, ())
+        counted = self.meta["rows_by_engine"].get(engine.name, 0)
+        where = "this one among them" if accelerator.name in seen else "this one not"
+        kernels = self.kernels.basis(accelerator, engine)
+        return (
+            f"residual of {engine.name} from {counted:,} rows on {len(seen)} devices, {where}; "
+            f"{kernels}"
+        )
+
+
+def load(path: Path) -> LearnedCorrection:
+    """Read a correction.
+
+    Raises
+    ------
+    SpecDataError
+        There is no such file, it is no correction, or of another schema.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecDataError(
+            f"{path} cannot be read as a correction ({error}); give a file that "
+            f"`roofline calibrate fit` or `tune` wrote."
+        ) from None
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or "targets" not in raw:
+        found = raw.get("schema") if isinstance(raw, dict) else None
+        raise SpecDataError(
+            f"{path} is no correction of schema {SCHEMA} (it says {found!r}); make one with "
+            f"`roofline calibrate fit`."
+        )
+    return from_dict(raw)
+
+
+def from_dict(raw: Mapping[str, Any]) -> LearnedCorrection:
+    """Read what `calibration.fit` made."""
+    power = raw.get("power")
+    return LearnedCorrection(
+        models={name: Staged.from_json(each) for name, each in raw["targets"].items()},
+        intervals=raw["intervals"],
+        constants=None if power is None else PowerConstants(**power),
+        kernels=load_correction(),
+        own={name: read_blocks(each) for name, each in raw.get("own", {}).items()},
+        families={name: tuple(each) for name, each in raw["families"].items()},
+        meta=raw["meta"],
+    )
+
+
+def read_blocks(raw: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """Read blocks of effects."""
+    return tuple(
+        Block(
+            tuple(each["by"]),
+            float(each["prior"]),
+            {name: (float(e), float(v), int(n)) for name, (e, v, n) in each["levels"].items()},
+        )
+        for each in raw
+    )
+
+
+@lru_cache(maxsize=1)
+def shipped() -> LearnedCorrection:
+    """The correction that comes with this version."""
+    return load(ARTIFACT)
+
+
+assert len(STANDINGS) == 3  # `standing` knows no more

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions for rows whose whole group was left out of everything that is fitted.
+
+Kernel constants, residual models and constants of power are fitted anew without the group:
+its kernels, its requests, all its sources; then the rows are priced as a user's question
+would be. `out_of_fold` gives every row its answer from the fold that left it out; tables and
+intervals are made from that and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calibration.correct import LearnedCorrection
+from calibration.dataset import METRICS, joined
+from calibration.operators.apply import load_operators
+from calibration.operators.bridge import OperatorCorrection, load_correction
+from calibration.operators.holdout import without
+from calibration.power.cases import rows_of, usable
+from calibration.power.fit import fit_power
+from calibration.residuals import fit_staged, trusted
+from calibration.split import LEAST_ROWS, folds
+from roofline.physics.kernel import FloatArray
+from roofline.physics.power import PowerConstants
+
+FOLDS = 10
+
+TARGETS_FITTED = {"ttft": True, "tpot": False}
+"""Targets of residual models, and whether models and devices get effects of their own. With
+effects TPOT was further off on known devices (11% against 8%), TTFT nearer by device (19%
+against 27%): queues and start-up are a deployment's own, the pace of decoding is not."""
+
+NO_INTERVALS = {
+    name: {"all": dict.fromkeys(METRICS, (0.0, 0.0))} for name in ("measured here", "interpolated")
+}
+
+Say = Callable[[str], None]
+
+
+def priced_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of measurements that can be priced, with the shipped kernel constants."""
+    rows = joined(table, kernels=load_correction())
+    return rows[rows["reason"].eq("")].reset_index(drop=True)
+
+
+def kernels_without(devices: Sequence[str]) -> OperatorCorrection:
+    """Kernel constants as if some devices had never been measured."""
+    laws = load_operators()
+    measured = {name for pool in laws.pools.values() for name in pool.devices}
+    left = sorted(set(devices) & measured)
+    return OperatorCorrection(without(laws, left)) if left else load_correction()
+
+
+def power_constants(rows: pd.DataFrame) -> PowerConstants | None:
+    """Constants of power fitted to rows; None if too few have power."""
+    measured = usable(rows[trusted(rows)])
+    return fit_power(rows_of(measured)) if len(measured) >= LEAST_ROWS else None
+
+
+def families_of(rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Architecture families that each engine was measured on."""
+    fitted = rows[trusted(rows)]
+    found = fitted.groupby("is_engine")["is_family"].agg(lambda names: tuple(sorted(set(names))))
+    return {str(name): families for name, families in found.items()}
+
+
+def fitted_correction(
+    rows: pd.DataFrame, *, kernels: OperatorCorrection | None = None, **given: Any
+) -> LearnedCorrection:
+    """Fit everything but intervals to `rows`, from `priced_rows`."""
+    counts = rows[trusted(rows)]["is_engine"].value_counts()
+    return LearnedCorrection(
+        models={
+            name: fit_staged(rows, name, effects=effects)
+            for name, effects in TARGETS_FITTED.items()
+        },
+        intervals=given.get("intervals", NO_INTERVALS),
+        constants=power_constants(rows),
+        kernels=kernels or load_correction(),
+        own={},
+        families=families_of(rows),
+        meta={"rows_by_engine": {str(name): int(count) for name, count in counts.items()}},
+    )
+
+
+def out_of_fold(
+    rows: pd.DataFrame,
+    split: str,
+    *,
+    columns: Sequence[str],
+    count: int = FOLDS,
+    say: Say | None = None,
+) -> pd.DataFrame:
+    """Predicted figures of rows, each from a correction that never saw its group.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `priced_rows`.
+    split : str
+        Of ``split.SPLITS``.
+    columns : sequence of str
+        Columns of the table of measurements, as before pricing.
+
+    Returns
+    -------
+    DataFrame
+        A column per metric and ``standing``; index of `rows`.
+    """
+    parts = []
+    for number, (fitted, left) in enumerate(folds(rows, split, count=count)):
+        if say is not None:
+            say(f"{split}: fold {number + 1} of {count}")
+        train, test = rows[fitted], rows[left]
+        apart = split == "unseen device"
+        kernels = kernels_without(sorted(set(test["is_gpu"]))) if apart else None
+        correction = fitted_correction(train, kernels=kernels)
+        priced = joined(test[list(columns)], correction=correction)
+        found = pd.DataFrame({name: priced[f"predicted_{name}"] for name in METRICS})
+        found["standing"] = priced["p_standing"]
+        parts.append(found.set_index(test.index))
+    return pd.concat(parts).sort_index()
+
+
+def absolute_errors(rows: pd.DataFrame, predicted: pd.Series, metric: str) -> pd.Series:
+    """Absolute error over measured, NaN where not comparable."""
+    measured = rows[f"measured_{metric}"].astype(float)
+    return (predicted.astype(float) / measured - 1.0).abs().where(measured > 0)
+
+
+def reportable(rows: pd.DataFrame, split: str) -> np.ndarray:
+    """Rows of groups that are large enough to be reported on."""
+    column = "is_model" if split == "unseen model" else "is_gpu"
+    sizes: FloatArray = rows.groupby(column)[column].transform("size").to_numpy(float)
+    return sizes >= LEAST_ROWS

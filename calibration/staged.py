@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The residual model: boosted trees for what all machines share, drawn effects for the rest.
+
+A log ratio is
+
+    damping x trees(numbers, words) + effects of model and device
+
+with trees of one kind of engine (`KINDS`: engines of a kind answer alike), damped by how far
+they carried over to devices that they had not seen (none where an engine was measured on
+one device), and effects (`calibration.mixed`) of what trees cannot name: one model, one
+device under one engine. Evaluation is numpy alone; fitting needs pandas and scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calibration.trees import Trees
+from roofline.physics.kernel import FloatArray
+from roofline.residual import NUMBERS, Labels
+
+KINDS = {
+    "vllm": "served", "sglang": "served", "trtllm": "served", "tgi": "served",
+    "llama.cpp": "local", "openvino": "other", "optimum-habana": "other",
+    "transformers": "other",
+}  # fmt: skip
+"""Engines that batch requests continuously; that run one sequence from a file; others."""
+
+WORDS = {
+    "engine": ("vllm", "sglang", "trtllm", "tgi", "transformers", "openvino"),
+    "vendor": ("nvidia", "amd", "intel", "apple"),
+    "kind": ("gpu", "igpu", "cpu"),
+    "experts": ("moe",),
+    "memory": ("hbm",),
+    "mode": ("serving",),
+    "weights": ("16 bit", "fp8", "nvfp4", "mxfp4", "int4", "gguf", "int8"),
+    "era": ("2023", "2024", "now"),
+}
+"""Words that trees see, each as a column of zeros and ones after `NUMBERS`."""
+
+FEATURES = (*NUMBERS, *(f"{name}={word}" for name, words in WORDS.items() for word in words))
+
+EFFECTS = (
+    ("model",),
+    ("model", "engine"),
+    ("model", "weights"),
+    ("gpu", "engine"),
+    ("gpu", "engine", "model"),
+)
+"""Groups with an effect of their own."""
+
+
+def word_columns(labels: Sequence[Labels]) -> FloatArray:
+    """Columns of `WORDS` for labels, shape ``(n_words, n_labels)``."""
+    rows = [
+        [float(getattr(label, name) == word) for label in labels]
+        for name, words in WORDS.items()
+        for word in words
+    ]
+    return np.array(rows).reshape(-1, len(labels))
+
+
+def level_of(label: Labels, by: Sequence[str]) -> str:
+    """Name of a label's level in a block."""
+    return "|".join(getattr(label, name) for name in by)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Effects of one grouping: level to (effect, variance, rows); `prior` of an unseen one."""
+
+    by: tuple[str, ...]
+    prior: float
+    levels: Mapping[str, tuple[float, float, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A fitted residual of one target.
+
+    Parameters
+    ----------
+    trees : mapping of str to Trees
+        By kind of engine.
+    damping : mapping of str to float
+        By engine; an engine not named is not corrected by trees.
+    seen : mapping of str to tuple of str
+        Devices that an engine's rows were fitted on: there trees count in full.
+    blocks : tuple of Block
+    """
+
+    trees: Mapping[str, Trees]
+    damping: Mapping[str, float]
+    seen: Mapping[str, tuple[str, ...]]
+    blocks: tuple[Block, ...]
+
+    def predict(
+        self, labels: Sequence[Labels], place: np.ndarray, numbers: FloatArray
+    ) -> FloatArray:
+        """Expected log ratio of cases.
+
+        Parameters
+        ----------
+        labels : sequence of Labels
+            Distinct ones.
+        place : ndarray of int, shape (n,)
+            Which of them each case has.
+        numbers : ndarray, shape (len(NUMBERS), n)
+        """
+        mean = np.array([self._effects(label) for label in labels], float)[place]
+        words = word_columns(labels)
+        factors = np.array([self._factor(label) for label in labels])
+        kinds = np.array([KINDS.get(label.engine, "") for label in labels])
+        for kind in self.trees:
+            chosen = (kinds == kind) & (factors > 0.0)
+            if not chosen.any():
+                continue
+            rows = np.flatnonzero(chosen[place])
+            features = np.concatenate([numbers[:, rows], words[:, place[rows]]])
+            mean[rows] += factors[place[rows]] * self.trees[kind].predict(features)
+        return mean
+
+    def _effects(self, label: Labels) -> float:
+        nothing = (0.0, 0.0, 0)
+        return sum(
+            (block.levels.get(level_of(label, block.by), nothing)[0] for block in self.blocks),
+            0.0,
+        )
+
+    def _factor(self, label: Labels) -> float:
+        if label.gpu in self.seen.get(label.engine, ()):
+            return 1.0
+        return self.damping.get(label.engine, 0.0)
+
+    def rows_behind(self, label: Labels, by: Sequence[str]) -> int:
+        """Rows of a level of one of the blocks."""
+        for block in self.blocks:
+            if block.by == tuple(by):
+                return block.levels.get(level_of(label, by), (0.0, 0.0, 0))[2]
+        return 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types."""
+        return {
+            "trees": {kind: trees.to_json() for kind, trees in self.trees.items()},
+            "damping": {name: round(value, 3) for name, value in self.damping.items()},
+            "seen": {name: list(devices) for name, devices in self.seen.items()},
+            "blocks": [
+                {
+                    "by": list(block.by),
+                    "prior": round(block.prior, 5),
+                    "levels": {
+                        name: [round(effect, 4), round(variance, 5), rows]
+                        for name, (effect, variance, rows) in sorted(block.levels.items())
+                    },
+                }
+                for block in self.blocks
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Staged:
+        """Read what `to_json` wrote."""
+        return cls(
+            {kind: Trees.from_json(each) for kind, each in raw["trees"].items()},
+            dict(raw["damping"]),
+            {name: tuple(devices) for name, devices in raw["seen"].items()},
+            tuple(
+                Block(
+                    tuple(each["by"]),
+                    float(each["prior"]),
+                    {name: (e, v, int(n)) for name, (e, v, n) in each["levels"].items()},
+                )
+                for each in raw["blocks"]
+            ),
+        )

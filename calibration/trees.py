@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boosted trees grown by scikit-learn, kept as plain numbers and evaluated by numpy alone.
+
+A tree of at most `LEAVES` leaves has few splits, so that all of them are decided at once
+and the outcomes, read as bits of a number, look the leaf up in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.physics.kernel import FloatArray
+
+LEAVES, TREES, RATE, LEAST_ROWS, RIDGE = 6, 60, 0.15, 25, 10.0
+"""Small trees that generalise: each sees up to five splits, each step takes a seventh of what
+is left, a leaf stands on 25 rows or more. Chosen by whole devices left out."""
+
+BINS = 200
+"""Values that a feature may be split at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Splits and leaves of boosted trees.
+
+    Parameters
+    ----------
+    start : float
+    feature, threshold : ndarray, shape (n_trees, LEAVES - 1)
+        Of each split; where a tree has fewer, threshold is infinite.
+    leaf : ndarray, shape (n_trees, 2 ** (LEAVES - 1))
+        Value by the outcomes of the splits, bit k set where split k goes right.
+    """
+
+    start: float
+    feature: NDArray[np.intp]
+    threshold: FloatArray
+    leaf: FloatArray
+
+    def predict(self, columns: FloatArray) -> FloatArray:
+        """Sum of the leaves of cases, from features of shape ``(n_features, n)``."""
+        total = np.full(columns.shape[1], self.start)
+        bits = np.arange(self.feature.shape[1])
+        for feature, threshold, leaf in zip(self.feature, self.threshold, self.leaf, strict=True):
+            code = np.zeros(columns.shape[1], dtype=np.intp)
+            for bit in bits:
+                if np.isfinite(threshold[bit]):
+                    code += (columns[feature[bit]] > threshold[bit]).astype(np.intp) << bit
+            total += leaf[code]
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists; leaves that no case reaches are left out by their splits."""
+        trees = []
+        for feature, threshold, leaf in zip(self.feature, self.threshold, self.leaf, strict=True):
+            used = int(np.isfinite(threshold).sum())
+            trees.append(
+                [
+                    feature[:used].tolist(),
+                    [float(f"{value:.5g}") for value in threshold[:used]],
+                    [round(float(value), 4) for value in leaf[: 2**used]],
+                ]
+            )
+        return {"start": round(self.start, 5), "trees": trees}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Trees:
+        """Read what `to_json` wrote."""
+        count, splits = len(raw["trees"]), LEAVES - 1
+        feature = np.zeros((count, splits), dtype=np.intp)
+        threshold = np.full((count, splits), np.inf)
+        leaf = np.zeros((count, 2**splits))
+        for row, (features, thresholds, leaves) in enumerate(raw["trees"]):
+            feature[row, : len(features)] = features
+            threshold[row, : len(thresholds)] = thresholds
+            leaf[row, : len(leaves)] = leaves
+        return cls(float(raw["start"]), feature, threshold, leaf)
+
+
+def grow(features: FloatArray, y: FloatArray, weight: FloatArray) -> Trees:
+    """Fit to `y` by absolute error; features of shape ``(n_features, n)``."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    model = HistGradientBoostingRegressor(
+        loss="absolute_error",
+        max_leaf_nodes=LEAVES,
+        max_iter=TREES,
+        learning_rate=RATE,
+        min_samples_leaf=LEAST_ROWS,
+        l2_regularization=RIDGE,
+        early_stopping=False,
+        random_state=0,
+    )
+    # On a few thousand rows its threads wait for each other most of the time.
+    with threadpool_limits(limits=1):
+        model.fit(_gridded(features).T, y, sample_weight=weight)
+    return _exported(model)
+
+
+def _gridded(features: FloatArray) -> FloatArray:
+    """Features on a grid of `BINS` steps: finding the quantiles of so few values is quick."""
+    low, high = features.min(axis=1, keepdims=True), features.max(axis=1, keepdims=True)
+    step = np.maximum((high - low) / BINS, 1e-12)
+    found: FloatArray = low + np.round((features - low) / step) * step
+    return found
+
+
+def _exported(model: Any) -> Trees:
+    """Read the nodes that scikit-learn keeps (private; a test holds them to `predict`)."""
+    trees = [each[0].nodes for each in model._predictors]
+    splits = LEAVES - 1
+    feature = np.zeros((len(trees), splits), dtype=np.intp)
+    threshold = np.full((len(trees), splits), np.inf)
+    leaf = np.zeros((len(trees), 2**splits))
+    for row, nodes in enumerate(trees):
+        inner = [number for number, node in enumerate(nodes) if not node["is_leaf"]]
+        bit_of = {number: bit for bit, number in enumerate(inner)}
+        for number, bit in bit_of.items():
+            feature[row, bit] = nodes[number]["feature_idx"]
+            threshold[row, bit] = nodes[number]["num_threshold"]
+        for code in range(2**splits):
+            leaf[row, code] = _leaf(nodes, bit_of, code)
+    start = float(np.asarray(model._baseline_prediction).ravel()[0])
+    return Trees(start, feature, threshold, leaf)
+
+
+def _leaf(nodes: Any, bit_of: Mapping[int, int], code: int) -> float:
+    number = 0
+    while not nodes[number]["is_leaf"]:
+        right = code >> bit_of[number] & 1
+        number = int(nodes[number]["right" if right else "left"])
+    return float(nodes[number]["value"])
