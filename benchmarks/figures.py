@@ -28,6 +28,7 @@ import pandas as pd
 from benchmarks.measured import CHECKPOINT, DATA, scenarios_of, weight_format
 from benchmarks.scoreboard import METRICS, below_floor, compare, load
 from calibration.power.rows import board_power
+from calibration.tables import read_measurements
 from specs.errors import InvalidInputError, RooflineError
 
 FIGURES = DATA / "figures"
@@ -35,8 +36,8 @@ FIGURES = DATA / "figures"
 ASKED = (
     "model", "gpu", "num_gpus", "tp", "pp", "ep", "dp", "power_limit_w", "engine", "engine_raw",
     "engine_version", "epoch", "weight_dtype", "kv_dtype", "mode", "batch_size", "concurrency",
-    "request_rate", "input_tokens", "cached_tokens", "output_tokens", "spread_frac",
-    "prompt_known", "context_from_zero", "no_burst",
+    "request_rate", "input_tokens", "cached_tokens", "output_tokens",
+    "length_spread_frac", "prompt_known", "context_from_zero", "no_burst",
 )  # fmt: skip
 MEASURED = (
     "ttft_s", "tpot_s", "e2e_s", "prefill_tok_s", "decode_tok_s", "total_tok_s", "power_w",
@@ -86,23 +87,24 @@ def load_sources(folder: Path = FIGURES) -> dict[str, dict[str, Any]]:
 def load_figures(folder: Path = FIGURES) -> pd.DataFrame:
     """The whole table, all sources together, ready for `benchmarks.scoreboard.compare`.
 
+    Columns are `COLUMNS` and ``trust``: 1 where the source says how it measured, 0 where it
+    does not (``method`` in ``sources.toml``).
+
     Raises
     ------
     InvalidInputError
         The folder holds no tables.
     """
-    paths = sorted(folder.glob("*.csv"))
-    if not paths:
+    if not any(folder.glob("*.csv")):
         raise InvalidInputError(
             f"{folder} holds no tables of figures; build them with python -m benchmarks.figures."
         )
+    whole = read_measurements([folder])
     kinds = dict.fromkeys(TEXTS, "string") | dict.fromkeys(FLAGS, "bool")
-    tables = [
-        pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]) for path in paths
-    ]
-    numbers = [name for name in COLUMNS if name not in kinds]
-    whole = pd.concat([table.astype(dict.fromkeys(numbers, float)) for table in tables])
-    return whole[list(COLUMNS)].reset_index(drop=True)
+    kinds |= {name: "float" for name in (*COLUMNS, "trust") if name not in kinds}
+    if "trust" not in whole:
+        whole["trust"] = 1.0
+    return whole[[*COLUMNS, "trust"]].astype(kinds)
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +137,8 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
 def _board_powers(table: pd.DataFrame) -> pd.DataFrame:
     """Power and energy as those of a board at work, empty where they are of something else."""
     rows = table.index[table["power_w"].notna()]
-    found = [board_power(row) for row in table.loc[rows].to_dict("records")]
+    records: list[dict[Any, Any]] = table.loc[rows].to_dict("records")
+    found = [board_power(row) for row in records]
     factors = [np.nan if each.power_w is None else each.factor for each in found]
     for column in ("power_w", "energy_per_output_token_j"):
         table.loc[rows, column] *= np.array(factors)
@@ -203,7 +206,7 @@ def _row(row: dict[Any, Any], asked: dict[Any, Any]) -> dict[str, Any]:
         "input_tokens": _figure(row["input_tokens"]) if asked["prompt_known"] else None,
         "cached_tokens": asked["cached_len"],
         "output_tokens": _figure(row["output_tokens"]),
-        "spread_frac": _figure(asked["spread_frac"]),
+        "length_spread_frac": _figure(asked["spread_frac"]),
         **{name: asked[name] for name in FLAGS},
         "n_samples": row.get("n_repeats"),
         "source": row["source"],

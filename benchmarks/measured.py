@@ -222,7 +222,7 @@ def _formats(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     out["kv_dtype"] = kv_format(kv)
     cap, limit_w = _CAP.search(notes), _number(row.get("power_limit_w"))
     out["power_limit_w"] = limit_w if limit_w > 0 else float(cap[1]) if cap else np.inf
-    spread = _number(row.get("spread_frac"))
+    spread = _number(row.get("length_spread_frac"))
     out["spread_frac"] = spread if spread == spread else _spread_frac(row, notes)
     stated = _flag(row, "no_burst")
     out["no_burst"] = bool(_NO_BURST.search(notes)) if stated is None else stated

@@ -86,7 +86,7 @@ def test_several_thousand_rows_of_a_hundred_devices_and_every_engine(figures):
 
 
 def test_every_row_says_where_it_is_from(figures):
-    assert tuple(figures.columns) == COLUMNS
+    assert tuple(figures.columns) == (*COLUMNS, "trust")
     assert set(figures["source"]) == set(load_sources())
     assert figures["source_ref"].notna().all()
     assert set(figures["license"]) <= LICENCES
@@ -102,6 +102,15 @@ def test_every_source_says_what_its_figures_are(figures):
         assert source["licence"] in LICENCES
         for column, said in (("ttft_s", "ttft"), ("tpot_s", "tpot"), ("power_w", "power")):
             assert bool(source[said]) == bool(present.loc[name, column]), (name, column)
+
+
+def test_only_sources_that_say_how_they_measured_are_trusted(figures):
+    trusted = figures.groupby("source")["trust"].unique()
+    for name, source in load_sources().items():
+        assert source["method"] in ("documented", "anecdotal")
+        assert bool(source.get("method_why")) == (source["method"] == "anecdotal")
+        assert trusted[name].tolist() == [float(source["method"] == "documented")]
+    assert 0.6 < figures["trust"].mean() < 0.95
 
 
 def test_no_remarks_are_carried(figures):
@@ -173,7 +182,9 @@ def test_columns_say_what_the_remarks_said(change):
 
 def test_columns_win_over_remarks():
     row = {**OUTSIDE, "notes": "power cap 250 W; lengths uniform in [0.8,1]x nominal"}
-    asked = scenario_of({**row, "power_limit_w": 300.0, "spread_frac": 0.0, "no_burst": True})
+    asked = scenario_of(
+        {**row, "power_limit_w": 300.0, "length_spread_frac": 0.0, "no_burst": True}
+    )
     assert (asked["power_limit_w"], asked["spread_frac"], asked["no_burst"]) == (300.0, 0.0, True)
 
 
