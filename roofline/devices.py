@@ -143,6 +143,7 @@ class _Facts:
     byte_j: float
     active_w: float
     products_w: float
+    is_host: bool
     hbm: bool
     shared: bool
     links: dict[int, tuple[float, float, float]] = field(default_factory=dict)
@@ -168,6 +169,7 @@ def _facts(accelerator: Accelerator) -> _Facts:
         active_w=ACTIVE_FRAC[accelerator.kind] * (accelerator.tdp_w - idle_w(accelerator)),
         products_w=max(rate_of(accelerator, "bf16"), rate_of(accelerator, "fp16"))
         * node_energy_j(accelerator),
+        is_host=accelerator.kind == "cpu",
         hbm=accelerator.mem_kind.lower().startswith("hbm"),
         shared=accelerator.kind in ("igpu", "cpu"),
     )
@@ -210,6 +212,7 @@ class DeviceColumns:
                 f.idle_w,
                 f.byte_j,
                 f.active_w,
+                f.is_host,
                 f.products_w,
                 f.hbm,
                 f.shared,
@@ -235,7 +238,7 @@ class DeviceColumns:
         for it.
         """
         scalars = self.scalars[:, index]
-        bandwidth, cache, units, memory, tdp, idle, byte_j, active = scalars[:8]
+        bandwidth, cache, units, memory, tdp, idle, byte_j, active, is_host = scalars[:9]
         links = {size: self._links(index, size) for size in set(ranks) - {1}}
         if not isinstance(tensor_ranks, int) and ranks[0] in links:
             links[ranks[0]] = self._links(index, tensor_ranks)
@@ -246,6 +249,7 @@ class DeviceColumns:
                 cache_bytes=cache,
                 unit_count=units,
                 links=links,
+                is_host=is_host,
             ),
             energies=Energies(
                 flop_j=self.energies[:, index],
@@ -256,7 +260,7 @@ class DeviceColumns:
             mem_bytes=memory,
             tdp_w=tdp,
             idle_w=idle,
-            power_scalars=scalars[8:],
+            power_scalars=scalars[9:],
         )
 
     def _links(self, index: NDArray[np.intp], sizes: NDArray[np.int64] | int) -> LinkRates:

@@ -39,6 +39,9 @@ class Rates:
         By number of ranks.
     shares : Shares or None
         What kernels reach of it, by class of operator; None: what the engine's profile says.
+    is_host : ndarray
+        1 where the device is the processor that launches (a CPU), which then waits for
+        nobody: launches add to the work. 0 where a host launches beside it.
     """
 
     peak_flops_per_s: FloatArray
@@ -47,6 +50,7 @@ class Rates:
     unit_count: FloatArray
     links: Mapping[int, LinkRates]
     shares: Shares | None = None
+    is_host: FloatArray | float = 0.0
 
     def shares_under(self, engine: Engine) -> Shares | None:
         """Shares that apply under an engine: none on the ideal machine."""

@@ -297,7 +297,7 @@ def _phase_of(
         flops += part
         at_peak_s += part / rates.peak_flops_per_s[arithmetic]
         compute_j += part * energies.flop_j[arithmetic]
-    times = _overlapped(sums) if engine.overlaps else _in_turn(sums, step, engine)
+    times = _overlapped(sums) if engine.overlaps else _in_turn(sums, step, rates, engine)
     compute_s, memory_s, link_s, overhead_s = times
     time_s = compute_s + memory_s + link_s + overhead_s
     other_j = sums.moved_bytes * energies.byte_j + sums.sent_bytes * energies.link_byte_j
@@ -330,18 +330,21 @@ def _overlapped(sums: _Sums) -> _Times:
     return time_s * compute, time_s * memory, time_s * link, np.zeros_like(time_s)
 
 
-def _in_turn(sums: _Sums, step: Pass, engine: Engine) -> _Times:
+def _in_turn(sums: _Sums, step: Pass, rates: Rates, engine: Engine) -> _Times:
     """Operators one after the other, floors and host added.
 
     The pace of each operator is set by its slowest resource; the device waits for the
-    host where launches are not captured and take longer than the kernels.
+    host where launches are not captured and take longer than the kernels. A processor that
+    launches its own kernels does so between them; the floors of these, which on it are
+    launches too, are then not counted twice.
     """
     present = step.tokens > 0.0
     host_s = engine.host_step_s + engine.host_sequence_s * step.sequences
     if not (step.decode and engine.graph_decode):
         launches_s = sums.launches * engine.host_launch_s + sums.layers * engine.host_layer_s
-        device_s = sums.memory_s + sums.compute_s + sums.link_s + sums.floor_s
-        swing_s = sums.compute_swing_s + sums.memory_swing_s
+        beside = 1.0 - rates.is_host
+        device_s = beside * (sums.memory_s + sums.compute_s + sums.link_s) + sums.floor_s
+        swing_s = beside * (sums.compute_swing_s + sums.memory_swing_s)
         host_s = host_s + mean_excess(launches_s - device_s, swing_s)
     return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 

@@ -184,3 +184,38 @@ def test_a_prompt_in_chunks_is_never_less_work(model, card, engine, length):
     moved, flops = cost.moved_bytes * chunks, cost.flops * chunks
     np.testing.assert_allclose(flops, flops[0], rtol=1e-9)
     assert (np.diff(moved) >= -1e-9 * moved[:-1]).all()
+
+
+@pytest.mark.parametrize(("kind", "added_s"), [("cpu", 12e-3), ("gpu", 0.0)])
+@pytest.mark.parametrize("decode", [True, False])
+def test_launches_add_where_the_processor_that_computes_launches(kind, added_s, decode):
+    # GPT-2 has 12 layers: at 1 ms of host time each, 12 ms. Reading its 249 MB at 3.35 GB/s
+    # takes 74 ms, behind which a host that is another processor is done with them.
+    bare = replace(get_engine("transformers"), host_launch_s=0.0, host_layer_s=0.0)
+    busy = replace(bare, host_layer_s=1e-3)
+    one, context = np.ones(1), np.full(1, 100.0)
+    step = decode_pass(one, context, 10 * one, 0 * one)
+    if not decode:
+        step = prefill_pass(one, context, 0 * one, one)
+    times = []
+    for engine in (bare, busy):
+        setup = setup_for("gpt2", replace(engine, kernel_floor_s=0.0, attention_floor_s=0.0))
+        devices = rates_of(setup, "h100-sxm5-80gb", 1, kind=kind, mem_bytes_per_s=3.35e9)
+        times.append(cost_of(setup, devices, step).time_s[0])
+    assert times[1] - times[0] == pytest.approx(added_s, abs=1e-12)  # rounding of the sums
+
+
+def test_floors_of_a_processor_that_launches_are_its_launches():
+    floor_s = 9e-6
+    step = decode_pass(*np.array([[1.0], [100.0], [10.0], [0.0]]))
+    overheads_s = []
+    for launch_s in (0.0, floor_s, 2 * floor_s):
+        engine = replace(
+            get_engine("transformers"), host_layer_s=0.0, host_step_s=0.0, host_launch_s=launch_s,
+            kernel_floor_s=floor_s, attention_floor_s=floor_s,
+        )  # fmt: skip
+        setup = setup_for("gpt2", engine)
+        devices = rates_of(setup, "h100-sxm5-80gb", 1, kind="cpu")
+        overheads_s.append(cost_of(setup, devices, step).overhead_s[0])
+    assert overheads_s[0] > 100 * floor_s  # 12 layers of more than 8 kernels
+    assert overheads_s == pytest.approx([overheads_s[0], overheads_s[0], 2 * overheads_s[0]])
