@@ -10,7 +10,7 @@ correction is told of it (`roofline.residual`).
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -49,13 +49,21 @@ ASSUMED_TOKENS = {"input_len": 256.0, "output_len": 128.0}
 """Lengths where a row states none: decode figures hardly depend on them."""
 
 
+class Kernels(Protocol):
+    """What says which shares of a device kernels reach."""
+
+    def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
+        """As ``Correction.shares``."""
+        ...
+
+
 class Recorder:
     """A correction that changes nothing and notes how each case is described to one.
 
     `kernels` gives what kernels reach, as the correction under study does.
     """
 
-    def __init__(self, kernels: Correction | None = None) -> None:
+    def __init__(self, kernels: Kernels | None = None) -> None:
         self._kernels = kernels
         self.seen: list[tuple[Keys, FloatArray]] = []
 
@@ -143,7 +151,7 @@ def joined(
     scenarios: pd.DataFrame | None = None,
     *,
     correction: Correction | None = None,
-    kernels: Correction | None = None,
+    kernels: Kernels | None = None,
 ) -> pd.DataFrame:
     """Measured beside predicted.
 

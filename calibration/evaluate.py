@@ -64,8 +64,10 @@ def power_constants(rows: pd.DataFrame) -> PowerConstants | None:
 def families_of(rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Architecture families that each engine was measured on."""
     fitted = rows[trusted(rows)]
-    found = fitted.groupby("is_engine")["is_family"].agg(lambda names: tuple(sorted(set(names))))
-    return {str(name): families for name, families in found.items()}
+    return {
+        str(engine): tuple(sorted(set(part["is_family"])))
+        for engine, part in fitted.groupby("is_engine")
+    }
 
 
 def fitted_correction(

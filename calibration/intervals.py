@@ -14,7 +14,7 @@ than they could, never faster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ import pandas as pd
 from calibration.dataset import METRICS
 from calibration.intervals_of import group_of
 from roofline.physics.kernel import FloatArray
+from roofline.residual import COMPOSED_SLACK
 
 LEVEL = 0.90
 
@@ -49,7 +50,7 @@ def groups(rows: pd.DataFrame) -> pd.Series:
 def quantiles(score: FloatArray, device: Sequence[str]) -> tuple[float, float]:
     """Ends of the interval of log errors; n rows of a device count as the root of n."""
     codes, _ = pd.factorize(np.asarray(device))
-    weight = np.bincount(codes)[codes] ** -0.5
+    weight = np.bincount(codes)[codes].astype(np.float64) ** -0.5
     share = (1.0 + LEVEL) / 2.0
     low = -weighted_quantile(-score, weight, share)
     high = weighted_quantile(score, weight, share)
@@ -89,43 +90,60 @@ def coverage(rows: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
         By metric: rows, devices, share inside by rows and with devices counting alike,
         median width (high over low).
     """
-    out = []
-    group = groups(rows)
+    group, out = groups(rows), []
+    ends = {metric: _cross_ends(rows, group, scores(rows, predicted, metric)) for metric in METRICS}
     for metric in METRICS:
         score = scores(rows, predicted, metric)
-        inside, width = _cross(rows, group, score)
-        good = inside.notna()
+        low, high = ends[metric] if metric not in COMPOSED else _composed(rows, ends, metric)
+        good = score.notna() & low.notna()
         if not good.any():
             continue
+        inside = ((score >= low) & (score <= high))[good].astype(float)
         devices = rows["is_gpu"][good]
         out.append(
             {
                 "metric": metric,
                 "rows": int(good.sum()),
                 "devices": int(devices.nunique()),
-                "inside": float(inside[good].mean()),
-                "inside_by_device": float(inside[good].groupby(devices).mean().mean()),
-                "median_width": float(np.exp(width[good].median())),
+                "inside": float(inside.mean()),
+                "inside_by_device": float(inside.groupby(devices).mean().mean()),
+                "median_width": float(np.exp((high - low)[good].median())),
             }
         )
     return pd.DataFrame(out)
 
 
-def _cross(rows: pd.DataFrame, group: pd.Series, score: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Whether each score lies in the interval of all other devices, and that one's width."""
-    inside = pd.Series(np.nan, index=rows.index)
-    width = pd.Series(np.nan, index=rows.index)
+COMPOSED = ("e2e_s", "throughput")
+"""Metrics of whole requests: their interval follows from those of TTFT and TPOT."""
+
+_Ends = tuple[pd.Series, pd.Series]
+
+
+def _composed(rows: pd.DataFrame, ends: Mapping[str, _Ends], metric: str) -> _Ends:
+    """Ends of a latency or rate, as a prediction composes them."""
+    first = (rows["p_ttft_s"] / rows["p_e2e_s"]).clip(upper=1.0)
+    low, high = (
+        COMPOSED_SLACK
+        * np.log(first * np.exp(ends["ttft_s"][side]) + (1 - first) * np.exp(ends["tpot_s"][side]))
+        for side in (0, 1)
+    )
+    return (low, high) if metric == "e2e_s" else (-high, -low)
+
+
+def _cross_ends(rows: pd.DataFrame, group: pd.Series, score: pd.Series) -> _Ends:
+    """Ends for every row, from the errors of all other devices of its group."""
+    low, high = pd.Series(np.nan, index=rows.index), pd.Series(np.nan, index=rows.index)
     known = score.dropna().index
-    for name in group[known].unique():
-        mine = known[group[known].eq(name)]
-        device = rows.loc[mine, "is_gpu"]
-        wide = known if device.nunique() <= LEAST_DEVICES or mine.size < LEAST_ROWS else mine
+    for name in group.unique():
+        mine = rows.index[group.eq(name).to_numpy()]
+        told = known[group[known].eq(name).to_numpy()]
+        few = rows.loc[told, "is_gpu"].nunique() <= LEAST_DEVICES or told.size < LEAST_ROWS
+        wide = known if few else told
+        gpus, device = rows.loc[wide, "is_gpu"], rows.loc[mine, "is_gpu"]
         for gpu in device.unique():
-            test = mine[device.eq(gpu)]
-            others = wide[rows.loc[wide, "is_gpu"].ne(gpu).to_numpy()]
-            if others.size < LEAST_ROWS:
-                continue
-            low, high = quantiles(score[others].to_numpy(), rows.loc[others, "is_gpu"].tolist())
-            inside[test] = ((score[test] >= low) & (score[test] <= high)).astype(float)
-            width[test] = high - low
-    return inside, width
+            others = wide[gpus.ne(gpu).to_numpy()]
+            if others.size >= LEAST_ROWS:
+                ends = quantiles(score[others].to_numpy(), gpus[others].tolist())
+                test = mine[device.eq(gpu).to_numpy()]
+                low[test], high[test] = ends
+    return low, high

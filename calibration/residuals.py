@@ -95,10 +95,9 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     effects : bool
         Whether models and devices get effects of their own.
     """
-    y = target(rows, name)
-    rows = rows[(y.notna() & trusted(rows)).to_numpy()]
-    y = y.loc[rows.index].to_numpy()
-    rows = rows.reset_index(drop=True)
+    told = target(rows, name)
+    good = told.notna().to_numpy() & trusted(rows)
+    rows, y = rows[good].reset_index(drop=True), told[good].to_numpy(float)
     weight, features = weights(rows), _features(rows)
     kinds = rows["is_engine"].map(KINDS).fillna("").to_numpy()
     trees: dict[str, Trees] = {}
@@ -109,13 +108,16 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
         if mine.size < LEAST_ROWS:
             continue
         trees[kind] = grow(features[:, mine], y[mine], weight[mine])
-        part, told = rows.iloc[mine], (features[:, mine], y[mine], weight[mine])
-        known[mine] = _left_out(part, told, "known device")
-        unseen[mine] = _left_out(part, told, "unseen device")
+        part, taught = rows.iloc[mine], (features[:, mine], y[mine], weight[mine])
+        known[mine] = _left_out(part, taught, "known device")
+        unseen[mine] = _left_out(part, taught, "unseen device")
         damping.update(_dampings(part, y[mine], unseen[mine], weight[mine]))
     blocks = _effects(rows, y - known, weight) if effects else ()
-    seen = rows.groupby("is_engine")["is_gpu"].agg(lambda names: tuple(sorted(set(names))))
-    return Staged(trees, damping, seen.to_dict(), blocks)
+    seen = {
+        str(engine): tuple(sorted(set(part["is_gpu"])))
+        for engine, part in rows.groupby("is_engine")
+    }
+    return Staged(trees, damping, seen, blocks)
 
 
 def _left_out(

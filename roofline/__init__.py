@@ -6,8 +6,8 @@
 True
 """
 
+from roofline.corrected import predict, predict_table
 from roofline.estimate import Estimate
-from roofline.predict import predict, predict_table
 from specs.accelerator import Accelerator
 from specs.engine import Engine, get_engine
 from specs.errors import RooflineError

@@ -74,6 +74,28 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """How sure a corrected prediction is, and what it was before the correction.
+
+    Parameters
+    ----------
+    level : float
+        Share of measurements that fall between `low` and `high`, as found on devices left
+        out of the fit.
+    standing : str
+        ``"measured here"``, ``"interpolated"`` or ``"extrapolated"``.
+    low, high, analytic : mapping of str to float
+        By name of the figure, as ``"tpot_s"``; `power_mean_w` is the mean of `power_w`.
+    """
+
+    level: float
+    standing: str
+    low: dict[str, float]
+    high: dict[str, float]
+    analytic: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """One prediction. Times of one request, rates and `num_gpus` of the whole deployment.
 
@@ -81,7 +103,8 @@ class Estimate:
     `running_batch` the sequences that decode together. `tpot_s` is the mean time per
     output token after the first, `e2e_s` is ``ttft_s + (output_len - 1) * tpot_s``.
     Of the `input_len` tokens, `cached_len` were in the cache already. `mfu` is that of
-    the prefill, `mbu` that of the decode.
+    the prefill, `mbu` that of the decode. `interval` is there where a learned correction
+    was applied.
     """
 
     model: str
@@ -121,7 +144,7 @@ class Estimate:
     basis: Basis
     warnings: tuple[str, ...]
     check_command: str
-    interval: dict[str, Any] | None = field(default=None)
+    interval: Interval | None = field(default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as ``--json`` prints them."""

@@ -17,10 +17,11 @@ import numpy as np
 from roofline.caveats import caveats_of
 from roofline.correction import Correction
 from roofline.devices import runs_as
-from roofline.estimate import Basis, Bound, Estimate, Floor, Memory, Power
+from roofline.estimate import Basis, Bound, Estimate, Floor, Interval, Memory, Power
 from roofline.phase_costs import Setup
 from roofline.physics.plan import ARITHMETIC
 from roofline.pricing import BOUNDS
+from roofline.residual import QUANTITIES, STANDINGS
 from roofline.scenarios import read_scenarios
 from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, weight_name
 from roofline.table import CHUNK, DEGREES, predict_table, resolve
@@ -67,6 +68,7 @@ def predict(
     output_len: int = 128,
     cached_len: int = 0,
     power_limit_w: float | None = None,
+    engine_year: int | None = None,
     correction: Correction | None = None,
 ) -> Estimate:
     """Predict time, memory, power and energy of one scenario.
@@ -88,6 +90,8 @@ def predict(
         Tokens per request; `cached_len` of the input are a prefix cached already.
     power_limit_w : float, optional
         Power limit per GPU below its default.
+    engine_year : int, optional
+        Year of the engine's version, today's by default; only a correction looks at it.
     correction : Correction, optional
         What was learned from measurements; None prices by the engine's profile alone.
 
@@ -130,6 +134,7 @@ def predict(
         "batch": batch or 0,
         "concurrency": concurrency or 0,
         "power_limit_w": math.inf if power_limit_w is None else power_limit_w,
+        "engine_year": math.nan if engine_year is None else engine_year,
         **{name: value for name, value in _given(locals()) if value is not None},
     }
     table = predict_table(columns, correction=correction)
@@ -213,6 +218,27 @@ def _estimate(case: _Case, row: Mapping[str, Any], correction: str) -> Estimate:
             power_limit_w=case.power_limit_w,
         ),
         check_command=_check_command(case),
+        interval=_interval(row),
+    )
+
+
+INTERVAL_LEVEL = 0.90
+"""Share of measurements that intervals are made to hold."""
+
+
+def _interval(row: Mapping[str, Any]) -> Interval | None:
+    """What a correction said beside the numbers; None where there was none."""
+    if row.get("standing", -1) < 0:
+        return None
+    low, high, analytic = (
+        {name: row[f"{end}_{name}"] for name in QUANTITIES} for end in ("low", "high", "analytic")
+    )
+    return Interval(
+        level=INTERVAL_LEVEL,
+        standing=STANDINGS[int(row["standing"])],
+        low=low,
+        high=high,
+        analytic=analytic,
     )
 
 

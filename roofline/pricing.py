@@ -18,7 +18,14 @@ from roofline.physics.phases import (
     PhaseCost,
 )
 from roofline.physics.power import mean_power_w
-from roofline.residual import QUANTITIES, Ask, Residual, corrects, numbers_of
+from roofline.residual import (
+    COMPOSED_SLACK,
+    QUANTITIES,
+    Ask,
+    Residual,
+    corrects,
+    numbers_of,
+)
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 
@@ -197,18 +204,33 @@ def _with_intervals(
             floor,
             power_ratio=found.ratio[2],
         )
-    added: Columns = {}
+    added: Columns = {f"analytic_{name}": plain[name] for name in QUANTITIES}
+    added["standing"] = np.full(work.batch.shape, -1) if found is None else found.standing
     for row, name in enumerate(QUANTITIES):
         value = result[name]
-        added[f"analytic_{name}"] = plain[name]
-        low = value if found is None else value * found.low[row]
-        if name in FLOORED:
-            low = np.maximum(low, np.minimum(value, result[f"floor_{name}"]))
-        added[f"low_{name}"] = low
+        added[f"low_{name}"] = value if found is None else value * found.low[row]
         added[f"high_{name}"] = value if found is None else value * found.high[row]
-    none = np.full(work.batch.shape, -1)
-    added["standing"] = none if found is None else found.standing
+    if found is not None:
+        _compose(added, result, np.maximum(work.output_tokens - 1.0, 0.0) * setup.generates)
+        cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
+        for end in ("low", "high"):
+            name = f"{end}_power_mean_w"
+            added[name] = np.clip(added[name], np.minimum(devices.idle_w, cap), cap)
+    for name in FLOORED:
+        least = np.minimum(result[name], result[f"floor_{name}"])
+        added[f"low_{name}"] = np.maximum(added[f"low_{name}"], least)
     return {**result, **added}
+
+
+def _compose(added: Columns, result: Columns, steps: FloatArray) -> None:
+    """Intervals of whole requests, from those of TTFT and TPOT."""
+    value = result["e2e_s"]
+    for end in ("low", "high"):
+        whole = added[f"{end}_ttft_s"] + steps * added[f"{end}_tpot_s"]
+        factor = (whole / value) ** COMPOSED_SLACK
+        added[f"{end}_e2e_s"] = value * factor
+        other = "high" if end == "low" else "low"
+        added[f"{other}_output_tok_per_s"] = result["output_tok_per_s"] / factor
 
 
 FLOORED = ("ttft_s", "tpot_s", "e2e_s")

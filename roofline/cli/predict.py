@@ -8,7 +8,7 @@ from argparse import Namespace
 from roofline.cli.output import add_json_argument, print_json, print_text
 from roofline.cli.parser import Parser
 from roofline.cli.scenario import add_scenario_arguments, scenario_of
-from roofline.predict import predict
+from roofline.corrected import predict
 
 
 def add_arguments(parser: Parser) -> None:

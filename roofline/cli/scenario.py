@@ -38,10 +38,18 @@ def add_scenario_arguments(parser: Parser) -> None:
     for name, says in (("tp", "tensor"), ("pp", "pipeline"), ("ep", "expert"), ("dp", "data")):
         group.add_argument(f"--{name}", type=size, metavar="N", help=f"{says} parallelism")
     group.add_argument("--engine", default="", metavar="E", help="vllm, sglang, trtllm, ideal, ...")
+    group.add_argument(
+        "--engine-year", type=size, metavar="Y", help="year of the engine's version (today's)"
+    )
     group.add_argument("--weight-dtype", default="", metavar="T", help="default: the checkpoint's")
     group.add_argument("--kv-dtype", default="", metavar="T", help="default: the engine's")
     group.add_argument("--act-dtype", default="", metavar="T", help="default: the checkpoint's")
     group.add_argument("--power-limit", type=watts, metavar="W", help="per GPU: 300 or 300W")
+    group = parser.add_argument_group("correction").add_mutually_exclusive_group()
+    group.add_argument(
+        "--no-correction", action="store_true", help="the plain roofline, nothing learned"
+    )
+    group.add_argument("--correction", default="", metavar="F", help="file of `roofline calibrate`")
     group = parser.add_argument_group("workload")
     load = group.add_mutually_exclusive_group()
     load.add_argument("--batch", type=size, metavar="B", help="sequences in a static batch (1)")
@@ -129,4 +137,11 @@ def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
         from specs.gpufile import load_gpu_file
 
         device = load_gpu_file(args.gpu_file)
-    return (args.model, device), {**named, "power_limit_w": args.power_limit}
+    asked = {**named, "power_limit_w": args.power_limit, "engine_year": args.engine_year}
+    if args.no_correction:
+        asked["correction"] = None
+    elif args.correction:
+        from roofline.corrected import read_correction
+
+        asked["correction"] = read_correction(args.correction)
+    return (args.model, device), asked

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from roofline.estimate import Estimate
 from roofline.report.table import table
 from specs.units import (
@@ -23,7 +25,7 @@ def estimate_text(estimate: Estimate) -> str:
         *misfit_text(estimate),
         *asked_text(estimate),
         "",
-        table(_numbers(estimate), align="lrrl"),
+        _numbers_text(estimate),
         "",
         table([*_memory(estimate), *_basis(estimate)], align="ll"),
         *(f"warning: {text}" for text in estimate.warnings if not text.startswith(_MISFIT)),
@@ -64,17 +66,31 @@ def _generates(estimate: Estimate) -> bool:
     return estimate.output_tok_per_s > 0.0
 
 
+def _numbers_text(estimate: Estimate) -> str:
+    """Return the figures as a table: corrected ones with their interval."""
+    rows = _numbers(estimate)
+    if estimate.interval is None:
+        return table(
+            [(name, value, floor, says) for name, value, _, floor, says in rows], align="lrrl"
+        )
+    return table(rows, align="lrrrl")
+
+
 def _numbers(estimate: Estimate) -> list[tuple[str, ...]]:
+    """Rows of name, value, interval, floor, remark."""
+    interval = estimate.interval
+    heading = ("", "analytic", "", "floor", "")
+    if interval is not None:
+        heading = ("", "expected", f"{interval.level:.0%} within", "floor", interval.standing)
     floor, prefill = estimate.floor, f"bound by {estimate.bound.prefill}, MFU {estimate.mfu:.0%}"
-    heading = ("", "analytic", "floor", "")
-    ttft = ("TTFT", format_time_s(estimate.ttft_s), format_time_s(floor.ttft_s))
+    ttft = _row(estimate, "TTFT", "ttft_s", format_time_s, floor.ttft_s)
     if not _generates(estimate):
         return [
             heading,
             (*ttft, f"the whole answer, {prefill}"),
-            ("input", _tokens(estimate.prefill_tok_per_s)),
+            ("input", _tokens(estimate.prefill_tok_per_s), "", "", ""),
             _power(estimate),
-            ("energy", format_energy(estimate.energy_per_total_token_j), "", "per token"),
+            ("energy", format_energy(estimate.energy_per_total_token_j), "", "", "per token"),
         ]
     decode = f"decode, bound by {estimate.bound.decode}, MBU {estimate.mbu:.0%}"
     rates = f"prefill {_tokens(estimate.prefill_tok_per_s)}, "
@@ -85,12 +101,27 @@ def _numbers(estimate: Estimate) -> list[tuple[str, ...]]:
     return [
         heading,
         (*ttft, f"prefill, {prefill}"),
-        ("TPOT", format_time_s(estimate.tpot_s), format_time_s(floor.tpot_s), decode),
-        ("end to end", format_time_s(estimate.e2e_s), format_time_s(floor.e2e_s), rates),
-        ("output", _tokens(estimate.output_tok_per_s), "", total),
+        (*_row(estimate, "TPOT", "tpot_s", format_time_s, floor.tpot_s), decode),
+        (*_row(estimate, "end to end", "e2e_s", format_time_s, floor.e2e_s), rates),
+        (*_row(estimate, "output", "output_tok_per_s", _tokens), total),
         _power(estimate),
-        ("energy", format_energy(estimate.energy_per_output_token_j), "", energy),
+        (*_row(estimate, "energy", "energy_per_output_token_j", format_energy), energy),
     ]
+
+
+def _row(
+    estimate: Estimate,
+    title: str,
+    name: str,
+    write: Callable[[float], str],
+    floor: float | None = None,
+) -> tuple[str, ...]:
+    """Name, value, interval, floor."""
+    within = ""
+    if estimate.interval is not None:
+        within = f"{write(estimate.interval.low[name])} - {write(estimate.interval.high[name])}"
+    value = estimate.power_w.mean if name == "power_mean_w" else getattr(estimate, name)
+    return title, write(value), within, "" if floor is None else write(floor)
 
 
 def _power(estimate: Estimate) -> tuple[str, ...]:
@@ -98,7 +129,7 @@ def _power(estimate: Estimate) -> tuple[str, ...]:
     phases = f"per GPU, limit {format_power(estimate.power_limit_w)}"
     if _generates(estimate):
         phases += f"; prefill {format_power(power.prefill)}, decode {format_power(power.decode)}"
-    return "power", format_power(power.mean), "", phases
+    return (*_row(estimate, "power", "power_mean_w", format_power), phases)
 
 
 def _tokens(tok_per_s: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline import predict_table
+from roofline.predict import predict_table
 from roofline.devices import idle_w
 from roofline.physics.layout import Layout
 from roofline.physics.memory import footprint, sequence_cache_bytes

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.operators.bridge import load_correction
-from roofline import predict_table
+from roofline.predict import predict_table
 from roofline.correction import CaseShares
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup

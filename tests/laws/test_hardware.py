@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline import predict_table
+from roofline.predict import predict_table
 from specs.catalogue import get_accelerator
 from specs.engine import list_engines
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline import predict, predict_table
+from roofline.predict import predict, predict_table
 from roofline.devices import idle_w
 from roofline.physics.power import PowerConstants
 from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Residual

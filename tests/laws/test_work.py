@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline import predict_table
+from roofline.predict import predict_table
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine, list_engines
 

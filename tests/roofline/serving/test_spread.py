@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from roofline import predict_table
+from roofline.predict import predict_table
 from specs.errors import InvalidInputError
 
 COLUMNS = {
