@@ -18,6 +18,7 @@ import pandas as pd
 from calibration.intervals_of import METRICS
 from roofline.correction import Correction
 from roofline.physics.kernel import FloatArray
+from roofline.physics.power import PowerConstants
 from roofline.physics.shares import Shares
 from roofline.predict import predict_table
 from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Keys, Labels, Residual
@@ -78,6 +79,10 @@ class Recorder:
         ones = np.ones((len(QUANTITIES), count))
         standing = np.zeros(count, dtype=np.intp)
         return Residual(ratio=ones[: len(TARGETS)], low=ones, high=ones, standing=standing)
+
+    def power(self) -> PowerConstants | None:
+        """Return none: energies are summed as they are."""
+        return None
 
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Say that nothing was changed."""
@@ -179,7 +184,7 @@ def joined(
     recorder = Recorder(kernels) if correction is None else None
     able = np.flatnonzero(reason.eq("").to_numpy())
     columns = {name: asked[name].to_numpy()[able] for name in SCENARIO}
-    used: Any = recorder if correction is None else correction
+    used: Any = correction or recorder
     priced = predict_table(columns, errors="column", correction=used)
     reason.iloc[able] = [str(text) for text in priced.pop("error")]
     # What is not priced stays empty: these columns are written by place.
@@ -219,7 +224,7 @@ def _price_from_zero(
     part = {name: values[chosen] for name, values in columns.items()}
     count = int(chosen.sum())
     part["input_len"], part["cached_len"] = np.ones(count), np.zeros(count)
-    aside = Recorder(used) if isinstance(used, Recorder) else used
+    aside: Any = Recorder(used) if isinstance(used, Recorder) else used
     priced = predict_table(part, errors="column", correction=aside)
     for name, values in priced.items():
         if name.removeprefix("low_").removeprefix("high_").removeprefix("analytic_") in (

@@ -123,9 +123,8 @@ def _composed(rows: pd.DataFrame, ends: Mapping[str, _Ends], metric: str) -> _En
     """Ends of a latency or rate, as a prediction composes them."""
     first = (rows["p_ttft_s"] / rows["p_e2e_s"]).clip(upper=1.0)
     low, high = (
-        COMPOSED_SLACK
-        * np.log(first * np.exp(ends["ttft_s"][side]) + (1 - first) * np.exp(ends["tpot_s"][side]))
-        for side in (0, 1)
+        pd.Series(COMPOSED_SLACK * np.log(first * np.exp(prompt) + (1 - first) * np.exp(step)))
+        for prompt, step in zip(ends["ttft_s"], ends["tpot_s"], strict=True)
     )
     return (low, high) if metric == "e2e_s" else (-high, -low)
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,7 +183,8 @@ class PartialPooling:
         variances: FloatArray,
         names: list[list[str]],
     ) -> None:
-        self.effects_, self.nuisance_ = [], []
+        self.effects_: list[Effects] = []
+        self.nuisance_: list[Effects] = []
         start = 0
         counts = self._counts
         for number, by in enumerate((*self.blocks, *self.nuisance)):
@@ -196,7 +198,7 @@ class PartialPooling:
         self.coefficient_variances_ = spread[start:-1]
         self.intercept_ = float(effects[-1])
 
-    def predict(self, rows: pd.DataFrame, return_std: bool = False) -> FloatArray | tuple:
+    def predict(self, rows: pd.DataFrame, return_std: bool = False) -> Any:
         """Expected log ratio, and its standard deviation for a single new row."""
         mean = np.full(len(rows), self.intercept_)
         noise = rows[self.noise_by].astype(str).map(self.noise_).fillna(self.noise_any_)

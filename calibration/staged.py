@@ -111,7 +111,7 @@ class Staged:
             Which of them each case has.
         numbers : ndarray, shape (len(NUMBERS), n)
         """
-        mean = np.array([self._effects(label) for label in labels], float)[place]
+        mean: FloatArray = np.array([self._effects(label) for label in labels], float)[place]
         words = word_columns(labels)
         factors = np.array([self._factor(label) for label in labels])
         kinds = np.array([KINDS.get(label.engine, "") for label in labels])

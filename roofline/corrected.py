@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from roofline.correction import Correction
-from roofline.explain import explain as plain_explain
 from roofline.predict import predict as plain_predict
 from roofline.predict import predict_table as plain_predict_table
 
@@ -75,4 +74,10 @@ def _by_default(function: Callable[P, T]) -> Callable[P, T]:
 
 predict = _by_default(plain_predict)
 predict_table = _by_default(plain_predict_table)
-explain = _by_default(plain_explain)
+
+
+def explain(*args: Any, **asked: Any) -> Any:
+    """`roofline.explain.explain` with the correction by default."""
+    from roofline.explain import explain as plain_explain
+
+    return _by_default(plain_explain)(*args, **asked)

@@ -41,7 +41,9 @@ def test_import_is_light_and_looks_down_only():
     assert not [name for name in loaded if name.startswith(above)]
 
 
-@pytest.mark.parametrize("package", ["specs", "calibration", "profiler", "roofline.explain"])
+@pytest.mark.parametrize(
+    "package", ["specs", "calibration", "profiler", "roofline.explain", "calibration.correct"]
+)
 def test_every_package_imports_first(package):
     # A cycle shows only in the order of imports that triggers it.
     loaded_after(f"import {package}; import roofline; roofline.predict")

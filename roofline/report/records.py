@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from roofline.report.table import table
@@ -12,6 +13,9 @@ from specs.units import format_energy, format_power, format_rate, format_time_s
 
 POINT_CHARS = 10
 """Characters of a point's id that are shown: enough to name it, and `show` takes them."""
+
+LINE_CHARS = 48
+"""Longer values follow below their name, so that they widen no column."""
 
 _FORMATS: Mapping[str, Any] = {
     "s": format_time_s,
@@ -87,9 +91,19 @@ def record_text(record: Measurement) -> str:
             for name, column in COLUMNS.items()
             if column.group == group and getattr(record, name) not in (None, "", ())
         ]
+        short = [line for line in lines if len(line[1]) <= LINE_CHARS]
         if lines:
-            parts.append(f"{group}\n{table(lines, align='lll', indent='  ')}")
+            parts.append(group)
+        if short:
+            parts.append(table(short, align="lll", indent="  "))
+        for name, value, says in lines:
+            if len(value) > LINE_CHARS:
+                parts += [f"  {name}  {says}", *_wrapped(value)]
     return "\n".join(parts)
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
 
 
 def _value(name: str, value: Any) -> str:

@@ -177,7 +177,7 @@ def test_a_pass_is_the_sum_of_its_operators(model, card, engine, batch, length, 
     steps=st.integers(1, 1_000),
 )  # fmt: skip
 def test_mean_decode_step_stands_for_all_steps(model, card, batch, context, steps):
-    """Within 5%: where the number of items stops setting the pace of attention there is a kink."""
+    """Within 7%: where the number of items stops setting the pace of attention there is a kink."""
     setup = _setup(model, "vllm")
 
     def cost_s(step, size):
@@ -188,4 +188,4 @@ def test_mean_decode_step_stands_for_all_steps(model, card, batch, context, step
     one, every = np.ones(1), np.ones(steps)
     mean_s = cost_s(decode_pass(batch * one, context * one, steps * one, 100.0 * one), 1)[0]
     each = decode_pass(batch * every, context + np.arange(steps), every, 100.0 * every)
-    assert steps * mean_s == pytest.approx(cost_s(each, steps).sum(), rel=0.05)
+    assert steps * mean_s == pytest.approx(cost_s(each, steps).sum(), rel=0.07)

@@ -106,6 +106,27 @@ def test_every_flag_reaches_the_predictor(capsys):
     assert said["power_limit_w"] == 300.0
 
 
+def test_no_correction_is_the_plain_roofline(capsys):
+    from roofline.predict import predict as plain
+
+    said = json.loads(answer(capsys, "predict", *CASE, "--no-correction", "--json"))
+    estimate = plain(LLAMA, "RTX 4090", batch=2, input_len=256, output_len=64)
+    assert said == json.loads(json.dumps(estimate.to_dict()))
+    assert "interval" not in said
+    assert said["basis"]["correction"] == "none"
+    assert "analytic" in answer(capsys, "predict", *CASE, "--no-correction")
+
+
+def test_a_file_that_is_no_correction_is_refused_on_one_line(capsys, tmp_path):
+    (tmp_path / "c.json").write_text("{}")
+    from roofline.cli.main import main
+
+    assert main(["predict", *CASE, "--correction", str(tmp_path / "c.json")]) == 2
+    said = capsys.readouterr().err
+    assert "c.json" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("text", ["300", "300W", "0.3kW", "300 watts"])
 def test_power_limits_are_read_with_and_without_unit(capsys, text):
     said = answer(capsys, "predict", LLAMA, "--gpu", "L40S", "--power-limit", text, "--json")
@@ -115,7 +136,7 @@ def test_power_limits_are_read_with_and_without_unit(capsys, text):
 def test_text_holds_the_facts_at_a_glance(capsys):
     text = answer(capsys, "predict", *CASE)
     estimate = roofline.predict(LLAMA, "RTX 4090", batch=2, input_len=256, output_len=64)
-    for fact in ("TTFT", "TPOT", "end to end", "floor", "analytic", "tok/s", " W ", "memory"):
+    for fact in ("TTFT", "TPOT", "end to end", "floor", "expected", "90% within", "tok/s", " W "):
         assert fact in text
     assert f"bound by {estimate.bound.decode}" in text
     assert estimate.check_command in text

@@ -172,3 +172,11 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path, capsys, monkeypatch, actio
     monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)
     assert "no measurements" in said(capsys, *action, code=2)
+
+
+def test_show_keeps_long_values_from_widening_the_page(tmp_path, capsys):
+    environment = json.dumps({f"setting_{n}": "some value" for n in range(40)})
+    Store(tmp_path).append([Measurement(kind="tabular", rows=7, environment=environment)])
+    text = said(capsys, "show", Measurement(kind="tabular", rows=7).point_id, "--store", str(tmp_path))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "".join(text.split()).count("some") == 40

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-import roofline
+from roofline.predict import predict
 from roofline.serving.arrivals import closed_loop, poisson
 from roofline.serving.simulate import simulate
 from roofline.serving.steps import limits_of, serve, step_table
@@ -38,7 +38,7 @@ def run(engine, concurrency, *, input_len, output_len, **change):
 def test_a_prompt_alone_costs_what_predict_says(tokens):
     setup, device = compiled("vllm")
     table = step_table(setup, device, most_tokens=8192, most_sequences=64)
-    said = roofline.predict(LLAMA, device, engine="vllm", batch=1, input_len=tokens, output_len=2)
+    said = predict(LLAMA, device, engine="vllm", batch=1, input_len=tokens, output_len=2)
     # Linear between four nodes per octave: tiles and waves are steps in between.
     assert table(tokens, tokens / 2, 0, 0) == pytest.approx(said.ttft_s, rel=0.08)
 
@@ -47,9 +47,7 @@ def test_a_prompt_alone_costs_what_predict_says(tokens):
 def test_a_decode_step_costs_what_predict_says(batch, context):
     setup, device = compiled("vllm")
     table = step_table(setup, device, most_tokens=8192, most_sequences=256)
-    said = roofline.predict(
-        LLAMA, device, engine="vllm", batch=batch, input_len=context, output_len=2
-    )
+    said = predict(LLAMA, device, engine="vllm", batch=batch, input_len=context, output_len=2)
     assert table(0, 0, batch, context) == pytest.approx(said.tpot_s, rel=0.03)
 
 
@@ -66,7 +64,7 @@ def test_a_mixed_step_is_no_less_than_either_and_no_more_than_both():
 
 
 def test_one_client_is_the_isolated_request():
-    said = roofline.predict(
+    said = predict(
         LLAMA, "h100-sxm5-80gb", engine="vllm", concurrency=1, input_len=1024, output_len=256
     )
     found = run("vllm", 1, input_len=1024, output_len=256)
@@ -79,7 +77,7 @@ def test_one_client_is_the_isolated_request():
 @pytest.mark.parametrize(("input_len", "output_len"), [(1024, 256), (8192, 256), (256, 1024)])
 def test_predict_agrees_with_the_simulation(engine, concurrency, input_len, output_len):
     columns = {"engine": engine, "input_len": input_len, "output_len": output_len}
-    said = roofline.predict(LLAMA, "h100-sxm5-80gb", concurrency=concurrency, **columns)
+    said = predict(LLAMA, "h100-sxm5-80gb", concurrency=concurrency, **columns)
     found = run(engine, concurrency, input_len=input_len, output_len=output_len)
     # Closed form against simulation: 3% in the median, see test_closed_form.
     assert said.ttft_s == pytest.approx(found.ttft_s.mean(), rel=0.3)
