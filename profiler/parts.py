@@ -205,13 +205,14 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table
     """
     pa = import_pyarrow()
     try:
-        with open(path, "rb") as source:
-            file = pa.parquet.ParquetFile(source)
-            names = file.schema_arrow.names
-            _check_ours(names)
-            wanted = {"schema_version", *(columns or COLUMNS)}
-            # Threads cost more than they gain on files of a few rows.
-            table = file.read([name for name in names if name in wanted], use_threads=False)
+        # No threads and no Python file: a reader thread that still lets go of one while the
+        # interpreter ends aborts the process, and small files gain nothing from threads.
+        source = pa.BufferReader(path.read_bytes())
+        file = pa.parquet.ParquetFile(source, pre_buffer=False)
+        names = file.schema_arrow.names
+        _check_ours(names)
+        wanted = {"schema_version", *(columns or COLUMNS)}
+        table = file.read([name for name in names if name in wanted], use_threads=False)
         _check_version(table["schema_version"])
         check_columns(names)
         return as_current(table, columns)

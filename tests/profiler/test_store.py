@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -288,3 +290,20 @@ def test_default_place(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_store_path() == tmp_path / ".local" / "share" / "roofline" / "measurements"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted on Linux")
+def test_reading_leaves_no_thread_behind_that_could_abort_the_end(store):
+    # A reader thread that lets go of a Python file while the interpreter ends aborts it.
+    store.append([point(1)])
+    script = (
+        "import os, sys, pyarrow.parquet\n"
+        "from profiler.store import Store\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "assert len(Store(sys.argv[1]).read()) == 1\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    words = [sys.executable, "-c", script, str(store.path)]
+    root = os.path.dirname(os.path.dirname(parts_module.__file__))
+    done = subprocess.run(words, capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

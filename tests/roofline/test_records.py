@@ -177,6 +177,8 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path, capsys, monkeypatch, actio
 def test_show_keeps_long_values_from_widening_the_page(tmp_path, capsys):
     environment = json.dumps({f"setting_{n}": "some value" for n in range(40)})
     Store(tmp_path).append([Measurement(kind="tabular", rows=7, environment=environment)])
-    text = said(capsys, "show", Measurement(kind="tabular", rows=7).point_id, "--store", str(tmp_path))
+    text = said(
+        capsys, "show", Measurement(kind="tabular", rows=7).point_id, "--store", str(tmp_path)
+    )
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "".join(text.split()).count("some") == 40
