@@ -119,9 +119,10 @@ class Staged:
             chosen = (kinds == kind) & (factors > 0.0)
             if not chosen.any():
                 continue
-            rows = np.flatnonzero(chosen[place])
-            features = np.concatenate([numbers[:, rows], words[:, place[rows]]])
-            mean[rows] += factors[place[rows]] * self.trees[kind].predict(features)
+            rows: Any = slice(None) if chosen.all() else np.flatnonzero(chosen[place])
+            where = place[rows]
+            found = self.trees[kind].predict(numbers[:, rows], words, where)
+            mean[rows] += factors[where] * found
         return mean
 
     def _effects(self, label: Labels) -> float:

@@ -42,16 +42,50 @@ class Trees:
     threshold: FloatArray
     leaf: FloatArray
 
-    def predict(self, columns: FloatArray) -> FloatArray:
-        """Sum of the leaves of cases, from features of shape ``(n_features, n)``."""
-        total = np.full(columns.shape[1], self.start)
-        bits = np.arange(self.feature.shape[1])
+    def predict(
+        self,
+        columns: FloatArray,
+        shared: FloatArray | None = None,
+        place: NDArray[np.intp] | None = None,
+    ) -> FloatArray:
+        """Sum of the leaves of cases.
+
+        Parameters
+        ----------
+        columns : ndarray, shape (n_features, n)
+        shared : ndarray, shape (n_more, n_groups), optional
+            Further features, the same for all cases of a group.
+        place : ndarray of int, shape (n,), optional
+            Group of each case.
+
+        Notes
+        -----
+        Splits that all cases pass alike (one device, one engine) are decided once.
+        """
+        known = columns.shape[0]
+        lowest, highest = columns.min(axis=1), columns.max(axis=1)
+        if shared is not None:
+            lowest = np.concatenate([lowest, shared.min(axis=1)])
+            highest = np.concatenate([highest, shared.max(axis=1)])
+
+        def column(feature: int) -> FloatArray:
+            if feature < known or shared is None:
+                return columns[feature]
+            return shared[feature - known][place]
+
+        constant, total = self.start, np.zeros(columns.shape[1])
         for feature, threshold, leaf in zip(self.feature, self.threshold, self.leaf, strict=True):
-            code = np.zeros(columns.shape[1], dtype=np.intp)
-            for bit in bits:
-                if np.isfinite(threshold[bit]):
-                    code += (columns[feature[bit]] > threshold[bit]).astype(np.intp) << bit
+            right = threshold < lowest[feature]
+            open_bits = np.flatnonzero(~right & (threshold < highest[feature]))
+            base = int((right << np.arange(right.size)).sum())
+            if not open_bits.size:
+                constant += float(leaf[base])
+                continue
+            code = np.full(columns.shape[1], base, dtype=np.uint8)
+            for bit in open_bits:
+                code += (column(feature[bit]) > threshold[bit]).view(np.uint8) << np.uint8(bit)
             total += leaf[code]
+        total += constant
         return total
 
     def to_json(self) -> dict[str, Any]:
