@@ -21,6 +21,7 @@ import numpy as np
 
 from calibration.intervals_of import ends_of, group_of
 from calibration.operators.bridge import OperatorCorrection, load_correction
+from calibration.own import BLOCKS, narrowed
 from calibration.staged import KINDS, Block, Staged, level_of
 from roofline.physics.kernel import FloatArray
 from roofline.physics.power import PowerConstants
@@ -33,8 +34,12 @@ from specs.errors import SpecDataError
 ARTIFACT = Path(__file__).parent / "artifacts" / "correction.json"
 SCHEMA = 1
 
-OWN = (("gpu", "engine"), ("gpu", "engine", "mode"), ("gpu", "engine", "model"))
+OWN = tuple(("gpu", "engine", *labels) for labels in BLOCKS)
 """Groups that a user's own rows move."""
+
+_TUNED_BY = {"ttft_s": ("ttft",), "tpot_s": ("tpot",), "power_mean_w": ("power",),
+             "energy_per_output_token_j": ("tpot", "power")}  # fmt: skip
+"""Targets whose own rows narrow the interval of a quantity; others need TTFT and TPOT."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ class LearnedCorrection:
         Engines and the architecture families they were measured on.
     meta : mapping
         What it was fitted on.
+    own_intervals : mapping
+        By target, device and engine, case (`calibration.own.narrowed`): factor on the width.
+    own_notes : mapping of str to tuple of str
+        By device and engine: what is to be said of a user's own rows.
     """
 
     models: Mapping[str, Staged]
@@ -64,7 +73,11 @@ class LearnedCorrection:
     own: Mapping[str, tuple[Block, ...]]
     families: Mapping[str, tuple[str, ...]]
     meta: Mapping[str, Any]
-    _ends: dict[tuple[int, str, bool], FloatArray] = field(default_factory=dict, repr=False)
+    own_intervals: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    own_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    _ends: dict[tuple[int, str, tuple[float, ...]], FloatArray] = field(
+        default_factory=dict, repr=False
+    )
 
     def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
         """Return what kernels reach."""
@@ -79,10 +92,10 @@ class LearnedCorrection:
         labels = keys.labels()
         ratio = np.ones((len(TARGETS), keys.place.size))
         for row, name in enumerate(TARGETS):
+            log_ratio = np.array([self._moved(name, label) for label in labels], float)[keys.place]
             if name in self.models:
-                log_ratio = self.models[name].predict(labels, keys.place, numbers)
-                moved = np.array([self._moved(name, label) for label in labels], float)
-                ratio[row] = np.exp(log_ratio + moved[keys.place])
+                log_ratio = log_ratio + self.models[name].predict(labels, keys.place, numbers)
+            ratio[row] = np.exp(log_ratio)
         standing = np.array([self.standing(label) for label in labels], dtype=np.intp)
         ends = np.array([self._ends_of(label) for label in labels])
         low, high = np.exp(ends[keys.place]).transpose(1, 2, 0)
@@ -94,16 +107,23 @@ class LearnedCorrection:
         return sum((b.levels.get(level_of(label, b.by), nothing)[0] for b in blocks), 0.0)
 
     def _ends_of(self, label: Labels) -> FloatArray:
-        standing, group = self.standing(label), group_of(label.engine, label.mode)
-        tuned = self.own_rows(label) > 0
-        key = standing, group, tuned
+        standing, group = self.standing_of_fit(label), group_of(label.engine, label.mode)
+        narrow = tuple(self._narrow(label, name) for name in QUANTITIES)
+        key = standing, group, narrow
         if key not in self._ends:
             pairs = [
                 ends_of(self.intervals, standing=standing, group=group, quantity=name)
                 for name in QUANTITIES
             ]
-            self._ends[key] = np.array(pairs).T
+            self._ends[key] = np.array(pairs).T * np.array(narrow)
         return self._ends[key]
+
+    def _narrow(self, label: Labels, quantity: str) -> float:
+        """Factor on the half width of a quantity, from a user's own rows."""
+        place, case = level_of(label, OWN[0]), (label.mode, label.model, label.weights)
+        names = _TUNED_BY.get(quantity, ("ttft", "tpot"))
+        found = [self.own_intervals.get(name, {}).get(place, {}) for name in names]
+        return max(narrowed(each, case) for each in found)
 
     def own_rows(self, label: Labels) -> int:
         """Rows of a user behind a case's device and engine."""
@@ -116,22 +136,37 @@ class LearnedCorrection:
 
     def standing(self, label: Labels) -> int:
         """Index into ``STANDINGS``: how near the data are."""
-        if self.own_rows(label) or label.gpu in self.models["tpot"].seen.get(label.engine, ()):
+        return 0 if self.own_rows(label) else self.standing_of_fit(label)
+
+    def standing_of_fit(self, label: Labels) -> int:
+        """The same, of the data that came with the correction alone."""
+        if label.gpu in self.models["tpot"].seen.get(label.engine, ()):
             return 0
         return 1 if label.family in self.families.get(label.engine, ()) else 2
 
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Return what the correction stands on here."""
+        own = self._own_basis(accelerator, engine)
         if engine.overlaps or engine.name not in KINDS:
-            return f"none: {engine.name} is not corrected"
+            return f"none: {engine.name} is not corrected{own if not engine.overlaps else ''}"
         seen = self.models["tpot"].seen.get(engine.name, ())
         counted = self.meta["rows_by_engine"].get(engine.name, 0)
         where = "this one among them" if accelerator.name in seen else "this one not"
         kernels = self.kernels.basis(accelerator, engine)
         return (
             f"residual of {engine.name} from {counted:,} rows on {len(seen)} devices, {where}; "
-            f"{kernels}"
+            f"{kernels}{own}"
         )
+
+    def _own_basis(self, accelerator: Accelerator, engine: Engine) -> str:
+        """What a user's own rows add to `basis`, with what is doubtful about them."""
+        place = f"{accelerator.name}|{engine.name}"
+        rows = 0
+        for blocks in self.own.values():
+            rows = max(rows, *(b.levels.get(place, (0, 0, 0))[2] for b in blocks))
+        if not rows:
+            return ""
+        return "; ".join((f"; {rows:,} rows of your own", *self.own_notes.get(place, ())))
 
 
 def load(path: Path) -> LearnedCorrection:
@@ -169,6 +204,8 @@ def from_dict(raw: Mapping[str, Any]) -> LearnedCorrection:
         own={name: read_blocks(each) for name, each in raw.get("own", {}).items()},
         families={name: tuple(each) for name, each in raw["families"].items()},
         meta=raw["meta"],
+        own_intervals=raw.get("own_intervals", {}),
+        own_notes={name: tuple(each) for name, each in raw.get("own_notes", {}).items()},
     )
 
 
