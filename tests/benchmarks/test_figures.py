@@ -7,7 +7,6 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from benchmarks.card import unexplained  # noqa: E402
 from benchmarks.figures import (  # noqa: E402
     COLUMNS,
     FIGURES,
@@ -23,6 +22,7 @@ from benchmarks.figures import (  # noqa: E402
     reference_of,
     tidy,
 )
+from benchmarks.floors import unexplained  # noqa: E402
 from benchmarks.measured import scenario_of, scenarios_of  # noqa: E402
 from benchmarks.scoreboard import METRICS, compare  # noqa: E402
 from specs.engine import list_engines  # noqa: E402
