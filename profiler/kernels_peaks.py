@@ -49,6 +49,10 @@ class MeasuredPeaks:
     gemm_frac : mapping of str to float
         Share of that peak that products of prefill reach, by dtype: median over shapes of
         at least `PREFILL_ROWS` rows with cold weights.
+    products : mapping of str to tuple of triples
+        By dtype, for each number of rows that products with cold weights were measured at:
+        rows, bytes per second, FLOP/s; medians over shapes. Libraries run products of a few
+        rows far below both bounds.
     attention_frac : mapping of str to float
         Share of that peak that the longest causal attention reaches, by dtype.
     launch_s : float or None
@@ -61,6 +65,7 @@ class MeasuredPeaks:
     gemv_bytes_per_s: Mapping[str, float] = field(default_factory=dict)
     peak_flops_per_s: Mapping[str, float] = field(default_factory=dict)
     gemm_frac: Mapping[str, float] = field(default_factory=dict)
+    products: Mapping[str, tuple[tuple[int, float, float], ...]] = field(default_factory=dict)
     attention_frac: Mapping[str, float] = field(default_factory=dict)
     launch_s: float | None = None
     floor_s: float | None = None
@@ -102,10 +107,11 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
     launches = [each for each in rated if each.row.op == "launch"]
     captured = [json.loads(each.row.environment or "{}").get("captured_s") for each in launches]
     return MeasuredPeaks(
-        mem_bytes_per_s=max(*streams, *(rate for rates in gemv.values() for rate in rates)),
+        mem_bytes_per_s=max([*streams, *(rate for rates in gemv.values() for rate in rates)]),
         gemv_bytes_per_s={dtype: median(rates) for dtype, rates in gemv.items()},
         peak_flops_per_s=peaks,
         gemm_frac={dtype: median(rates) / peaks[dtype] for dtype, rates in prefill.items()},
+        products=_by_rows(products),
         attention_frac={
             dtype: min(1.0, max(rates) / peaks[dtype])
             for dtype, rates in attention.items()
@@ -147,6 +153,25 @@ class Rated:
         """Whether it is a product of prefill; square ones are there for the peak."""
         row = self.row
         return (row.m or 0) >= PREFILL_ROWS and not row.m == row.n == row.k
+
+
+def _by_rows(products: Sequence[Rated]) -> dict[str, tuple[tuple[int, float, float], ...]]:
+    found: dict[str, dict[int, list[Rated]]] = {}
+    for each in products:
+        rows = each.row.m or 0
+        if not rows == each.row.n == each.row.k and each.moved_bytes >= LEAST_GEMV_BYTES:
+            found.setdefault(each.row.dtype, {}).setdefault(rows, []).append(each)
+    return {
+        dtype: tuple(
+            (
+                rows,
+                median(each.bytes_per_s for each in mine),
+                median(each.flops_per_s for each in mine),
+            )
+            for rows, mine in sorted(by_rows.items())
+        )
+        for dtype, by_rows in found.items()
+    }
 
 
 def _by_dtype(rated: Iterable[Rated], rate: str) -> dict[str, list[float]]:

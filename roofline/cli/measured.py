@@ -7,18 +7,34 @@ figures do not apply to them: they give way to the shares that the same kernels 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from specs.accelerator import Accelerator
 from specs.engine import Engine
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 NAME = "measured"
 
 
-def measured_scenario(model: str, engine: str, weight_dtype: str) -> tuple[Accelerator, Engine]:
+def measured_scenario(
+    model: str, engine: str, weight_dtype: str, *, batch: float = 1, input_len: float = 0
+) -> tuple[Accelerator, Engine]:
     """Return the measured device, and the engine with shares and launches as measured.
+
+    Parameters
+    ----------
+    model, engine, weight_dtype : str
+        As in `roofline.predict`.
+    batch, input_len : float
+        Sequences and their prompt tokens, on whose number it depends what share of a rate
+        products reach; 0 where it is not known.
 
     Raises
     ------
@@ -27,24 +43,66 @@ def measured_scenario(model: str, engine: str, weight_dtype: str) -> tuple[Accel
     RooflineError
         An unknown model or engine.
     """
-    from profiler.kernels_peaks import last_measured
-    from profiler.store import default_store_path
-    from roofline.setups import as_engine
-    from specs.gpufile import load_gpu_file
     from specs.hub import get_model
 
-    path, rates = last_measured(default_store_path())
-    device = load_gpu_file(path)
-    notes = (f"rates measured on this machine, {rates['measured_at']}", *device.notes[1:])
+    path, mtime_ns = _last()
     dtype = weight_dtype or get_model(model).dtype
-    return replace(device, notes=notes), as_measured(as_engine(engine, device), rates, dtype)
+    device, _ = _read(path, mtime_ns)
+    return device, _engine_for(
+        engine, dtype, float(batch), float(batch * input_len), path, mtime_ns
+    )
 
 
-def as_measured(engine: Engine, rates: Mapping[str, Any], dtype: str) -> Engine:
+def measured_device() -> Accelerator:
+    """Return the device that was measured last.
+
+    Raises
+    ------
+    InvalidInputError
+        Nothing was measured yet.
+    """
+    return _read(*_last())[0]
+
+
+def _last() -> tuple[Path, int]:
+    """File of the measured device and its date, by which it is kept."""
+    from profiler.kernels_peaks import last_measured
+    from profiler.store import default_store_path
+
+    path, _ = last_measured(default_store_path())
+    return path, path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, mtime_ns: int) -> tuple[Accelerator, Mapping[str, Any]]:
+    from specs.gpufile import load_gpu_file
+
+    del mtime_ns  # a file measured again is another one
+    device = load_gpu_file(path)
+    rates = json.loads(path.with_suffix(".rates.json").read_text(encoding="utf-8"))
+    notes = (f"rates measured on this machine, {rates['measured_at']}", *device.notes[1:])
+    return replace(device, notes=notes), rates
+
+
+@lru_cache(maxsize=4096)
+def _engine_for(
+    name: str, dtype: str, batch: float, tokens: float, path: Path, mtime_ns: int
+) -> Engine:
+    """One noun per question: predictions keep what they compile by identity."""
+    from roofline.setups import as_engine
+
+    device, rates = _read(path, mtime_ns)
+    return as_measured(as_engine(name, device), rates, dtype, batch=batch, tokens=tokens)
+
+
+def as_measured(
+    engine: Engine, rates: Mapping[str, Any], dtype: str, *, batch: float = 1, tokens: float = 0
+) -> Engine:
     """Return `engine` with what was measured put for what it assumes.
 
     What was not measured in `dtype` is taken from another one's products; what was not
-    measured at all stays as the engine has it.
+    measured at all stays as the engine has it. Where products were measured at several
+    numbers of rows, those of decode have `batch` rows, those of prefill `tokens`.
     """
 
     def share(name: str, fallback: float, most: float = 1.0) -> float:
@@ -52,13 +110,54 @@ def as_measured(engine: Engine, rates: Mapping[str, Any], dtype: str) -> Engine:
         found = by_dtype.get(dtype) or next(iter(by_dtype.values()), None)
         return fallback if found is None else min(1.0, found / most)
 
+    memory = share("gemv_bytes_per_s", engine.memory_frac, rates["mem_bytes_per_s"])
+    compute = share("gemm_frac", engine.compute_frac)
+    products = (rates.get("products") or {}).get(dtype)
+    if products and batch > 1:
+        memory = min(1.0, _at_rows(products, batch, 1) / rates["mem_bytes_per_s"])
+    if products and tokens > 0:
+        compute = min(1.0, _at_rows(products, tokens, 2) / rates["peak_flops_per_s"][dtype])
     launch_s = rates.get("launch_s") or engine.host_launch_s
     return replace(
         engine,
-        memory_frac=share("gemv_bytes_per_s", engine.memory_frac, rates["mem_bytes_per_s"]),
-        compute_frac=share("gemm_frac", engine.compute_frac),
+        memory_frac=memory,
+        compute_frac=compute,
         attention_frac=share("attention_frac", engine.attention_frac),
         host_launch_s=launch_s,
         # Where nothing is captured, a kernel of nothing costs its launch.
         kernel_floor_s=rates.get("floor_s") or min(launch_s, engine.kernel_floor_s),
     )
+
+
+def _at_rows(products: Any, rows: float, column: int) -> float:
+    """A rate at a number of rows, between those measured on logarithmic scales."""
+    import numpy as np
+
+    known = np.log([[float(each[0]), float(each[column])] for each in products]).T
+    return float(np.exp(np.interp(np.log(rows), known[0], known[1])))
+
+
+def with_measured(scenarios: pd.DataFrame) -> pd.DataFrame:
+    """Return scenarios with the nouns of the measured device in place of its name."""
+    name = measured_device().name
+    devices: list[Any] = []
+    engines: list[Any] = []
+    for row in scenarios.to_dict("records"):
+        device, engine = row["gpu"], row["engine"]
+        if device == name:
+            batch = max(row["batch"], row["concurrency"], 1.0)
+            device, engine = measured_scenario(
+                row["model"], engine, row["weight_dtype"], batch=batch, input_len=row["input_len"]
+            )
+        devices.append(device)
+        engines.append(engine)
+    return scenarios.assign(gpu=devices, engine=engines)
+
+
+def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return measurements with the measured device's name where rows are of it and name none."""
+    device = measured_device()
+    title = device.title.removesuffix(", measured")
+    unnamed = rows["gpu"].isna() | rows["gpu"].eq("")
+    mine = unnamed & (rows["gpu_raw"].eq(title) | rows["host_cpu"].eq(title))
+    return rows.assign(gpu=rows["gpu"].where(~mine, device.name))

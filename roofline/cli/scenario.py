@@ -130,7 +130,13 @@ def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
     if args.gpu is not None and args.gpu.strip().lower() == "measured":
         from roofline.cli.measured import measured_scenario
 
-        device, named["engine"] = measured_scenario(args.model, args.engine, args.weight_dtype)
+        device, named["engine"] = measured_scenario(
+            args.model,
+            args.engine,
+            args.weight_dtype,
+            batch=args.batch or args.concurrency or 1,
+            input_len=args.input_len,
+        )
     elif args.gpu is not None:
         check_device_name(args.gpu)
     if args.gpu_file is not None:

@@ -126,6 +126,39 @@ def test_shares_and_launches_of_an_engine_give_way_to_measured_ones():
     assert as_measured(engine, rates, "fp32").memory_frac == pytest.approx(0.75)
 
 
+def test_products_of_few_rows_pace_decode_and_of_many_prefill():
+    rates = {
+        "mem_bytes_per_s": 20e9,
+        "gemv_bytes_per_s": {"fp32": 16e9},
+        "peak_flops_per_s": {"fp32": 100e9},
+        "gemm_frac": {"fp32": 0.5},
+        "products": {"fp32": [[1, 16e9, 8e9], [16, 4e9, 32e9], [256, 1e9, 80e9]]},
+    }
+    engine = get_engine("transformers")
+    one = as_measured(engine, rates, "fp32", batch=1, tokens=256)
+    assert (one.memory_frac, one.compute_frac) == pytest.approx((0.8, 0.8))
+    # 4 rows lie halfway from 1 to 16 on a logarithmic scale: sqrt(16e9 * 4e9) = 8e9 of 20e9;
+    # 64 likewise from 16 to 256: sqrt(32e9 * 80e9) = 50.6e9 of 100e9. Beyond 256, as at 256.
+    four = as_measured(engine, rates, "fp32", batch=4, tokens=64)
+    assert (four.memory_frac, four.compute_frac) == pytest.approx((0.4, 0.506), rel=1e-3)
+    assert as_measured(engine, rates, "fp32", batch=4, tokens=4096).compute_frac == pytest.approx(0.8)
+    assert as_measured(engine, rates, "bf16", batch=4, tokens=64).compute_frac == 0.5
+
+
+def test_products_are_grouped_by_rows():
+    rows = [
+        row("gemm", 1e-3, m=8, n=4096, k=2048, dtype="bf16"),
+        row("gemm", 2e-3, m=8, n=4096, k=2048, dtype="bf16", heads=1),
+        row("gemm", 9e-9, m=8, n=64, k=64, dtype="bf16"),  # within a cache
+        row("gemm", 9e-9, m=4096, n=4096, k=4096, dtype="bf16"),  # square: for the peak alone
+    ]
+    copy = row("copy", 1.0, size_bytes=BEYOND)
+    ((count, _, flops),) = peaks_of([copy, *rows], beyond_cache_bytes=BEYOND).products["bf16"]
+    assert count == 8
+    work = 2 * 8 * 4096 * 2048
+    assert flops == pytest.approx((work / 1e-3 + work / 2e-3) / 2)  # of two, the median is the mean
+
+
 def test_the_last_written_is_used(written, tmp_path):
     import os
 
