@@ -12,14 +12,14 @@ with all rows, in any order. Predictions for other devices and engines stay what
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from calibration.correct import OWN, LearnedCorrection, from_dict
-from calibration.dataset import joined, log_ratios
+from calibration.dataset import joined, log_ratios, scenario_columns
 from calibration.own import BLOCKS, NAMES, WILD, Posterior, posterior, prior_of
 from calibration.residuals import target
 from roofline.physics.kernel import FloatArray
@@ -51,7 +51,14 @@ LOOSE = 2.0
 """How much noisier than published rows own ones may be before it is said."""
 
 
-def tune(artifact: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+Placing = Callable[[pd.DataFrame], pd.DataFrame]
+"""Puts nouns into the columns ``gpu`` and ``engine`` of scenarios, for names that only its
+caller knows: a device that was measured and is in no catalogue."""
+
+
+def tune(
+    artifact: Mapping[str, Any], rows: pd.DataFrame, *, place: Placing | None = None
+) -> dict[str, Any]:
     """Add a user's own rows to an artifact.
 
     Parameters
@@ -60,6 +67,8 @@ def tune(artifact: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
         From `calibration.fit.fit` or an earlier `tune`.
     rows : DataFrame
         Measurements, one or more; rows that are in the artifact already count once.
+    place : callable, optional
+        See `Placing`. By default all names are the catalogue's.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def tune(artifact: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     shipped = {name: part for name, part in artifact.items() if name not in OWN_KEYS}
     kept = _distinct([*artifact.get("own_rows", ()), *compact(rows)])
     base = from_dict(shipped)
-    told = residuals(pd.DataFrame(kept), base)
+    told = residuals(pd.DataFrame(kept), base, place=place)
     if told[list(TARGETS)].isna().all(axis=None):
         reasons = sorted({str(text) for text in told["reason"] if text})
         raise InvalidInputError(
@@ -104,11 +113,16 @@ def _distinct(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(text) for text in texts]
 
 
-def residuals(rows: pd.DataFrame, base: LearnedCorrection) -> pd.DataFrame:
+def residuals(
+    rows: pd.DataFrame, base: LearnedCorrection, *, place: Placing | None = None
+) -> pd.DataFrame:
     """Log of measured over predicted of rows, by target, with labels of rows and ``reason``."""
     rows = rows.reindex(columns=[*ASKED, *MEASURED])
-    labels = joined(rows, kernels=base)
-    priced = joined(rows, correction=base)
+    scenarios = scenario_columns(rows)
+    if place is not None:
+        scenarios = place(scenarios)
+    labels = joined(rows, scenarios=scenarios, kernels=base)
+    priced = joined(rows, scenarios=scenarios, correction=base)
     told = labels[[f"is_{name}" for name in ("gpu", "engine", *NAMES)]].copy()
     told["reason"] = priced["reason"]
     told["ttft"], told["tpot"] = target(priced, "ttft"), target(priced, "tpot")

@@ -47,8 +47,7 @@ def measured_scenario(
 
     path, mtime_ns = _last()
     dtype = weight_dtype or get_model(model).dtype
-    device, _ = _read(path, mtime_ns)
-    return device, _engine_for(
+    return _named(path, mtime_ns, dtype), _engine_for(
         engine, dtype, float(batch), float(batch * input_len), path, mtime_ns
     )
 
@@ -82,6 +81,17 @@ def _read(path: Path, mtime_ns: int) -> tuple[Accelerator, Mapping[str, Any]]:
     rates = json.loads(path.with_suffix(".rates.json").read_text(encoding="utf-8"))
     notes = (f"rates measured on this machine, {rates['measured_at']}", *device.notes[1:])
     return replace(device, notes=notes), rates
+
+
+@lru_cache(maxsize=64)
+def _named(path: Path, mtime_ns: int, dtype: str) -> Accelerator:
+    """The device under a name of its own per number format.
+
+    Its rates are measured per format, and what is learned of one says little of another:
+    libraries run bf16 by other kernels than fp32.
+    """
+    device, _ = _read(path, mtime_ns)
+    return replace(device, name=f"{device.name}-{dtype}")
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +148,15 @@ def _at_rows(products: Any, rows: float, column: int) -> float:
 
 
 def with_measured(scenarios: pd.DataFrame) -> pd.DataFrame:
-    """Return scenarios with the nouns of the measured device in place of its name."""
+    """Return scenarios with the nouns of the measured device in place of its name.
+
+    Raises
+    ------
+    InvalidInputError
+        Some are of a measured device, and none is known here.
+    """
+    if not scenarios["gpu"].str.startswith(f"{NAME}-").any():
+        return scenarios
     name = measured_device().name
     devices: list[Any] = []
     engines: list[Any] = []
@@ -155,9 +173,21 @@ def with_measured(scenarios: pd.DataFrame) -> pd.DataFrame:
 
 
 def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return measurements with the measured device's name where rows are of it and name none."""
-    device = measured_device()
+    """Return measurements with the measured device's name where rows are of it and name none.
+
+    Without a measured device they stay as they are, and are refused where they are priced.
+    """
+    from specs.errors import InvalidInputError
+
+    columns = {"gpu", "gpu_raw", "host_cpu"} & set(rows.columns)
+    try:
+        device = measured_device()
+    except InvalidInputError:
+        return rows
     title = device.title.removesuffix(", measured")
-    unnamed = rows["gpu"].isna() | rows["gpu"].eq("")
-    mine = unnamed & (rows["gpu_raw"].eq(title) | rows["host_cpu"].eq(title))
-    return rows.assign(gpu=rows["gpu"].where(~mine, device.name))
+    texts = rows[sorted(columns)].fillna("")
+    mine = texts[sorted(columns - {"gpu"})].isin([title]).any(axis=1)
+    if "gpu" in columns:
+        mine &= texts["gpu"].eq("")
+        return rows.assign(gpu=rows["gpu"].where(~mine, device.name))
+    return rows.assign(gpu=mine.map({True: device.name, False: ""}))

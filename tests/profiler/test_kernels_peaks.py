@@ -8,7 +8,7 @@ import pytest
 from profiler.kernels_peaks import last_measured, peaks_of, write_measured
 from profiler.run_target import Target
 from roofline.cli.main import main
-from roofline.cli.measured import as_measured
+from roofline.cli.measured import as_measured, named_measured, with_measured
 from specs.engine import get_engine
 from specs.errors import InvalidInputError
 from specs.gpufile import load_gpu_file
@@ -141,8 +141,36 @@ def test_products_of_few_rows_pace_decode_and_of_many_prefill():
     # 64 likewise from 16 to 256: sqrt(32e9 * 80e9) = 50.6e9 of 100e9. Beyond 256, as at 256.
     four = as_measured(engine, rates, "fp32", batch=4, tokens=64)
     assert (four.memory_frac, four.compute_frac) == pytest.approx((0.4, 0.506), rel=1e-3)
-    assert as_measured(engine, rates, "fp32", batch=4, tokens=4096).compute_frac == pytest.approx(0.8)
+    assert as_measured(engine, rates, "fp32", batch=4, tokens=4096).compute_frac == pytest.approx(
+        0.8
+    )
     assert as_measured(engine, rates, "bf16", batch=4, tokens=64).compute_frac == 0.5
+
+
+def test_rows_of_the_measured_device_are_named_and_priced_as_it(written):
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame(
+        {"gpu": ["", "l4", ""], "gpu_raw": ["Test CPU", "NVIDIA L4", "Other CPU"]}
+    )
+    name = load_gpu_file(written).name
+    title = load_gpu_file(written).title.removesuffix(", measured")
+    named = named_measured(rows.replace("Test CPU", title))
+    assert named["gpu"].tolist() == [name, "l4", ""]
+    asked = {"model": "gpt2", "engine": "transformers", "weight_dtype": "fp32", "batch": 1.0}
+    scenarios = named.iloc[:2].assign(**asked, concurrency=0.0, input_len=128)
+    placed = with_measured(scenarios)
+    assert placed["gpu"][0].name == f"{name}-fp32"
+    # 16.785 of 25 GB/s, as in test_peaks_by_hand
+    assert placed["engine"][0].memory_frac == pytest.approx(16.785408 / 25)
+    assert (placed["gpu"][1], placed["engine"][1]) == ("l4", "transformers")
+    assert with_measured(scenarios.iloc[1:])["gpu"].tolist() == ["l4"]
+
+
+def test_without_a_measured_device_rows_stay_as_they_are(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "none"))
+    rows = pandas.DataFrame({"gpu": [""], "host_cpu": ["any"]})
+    assert named_measured(rows)["gpu"].tolist() == [""]
 
 
 def test_products_are_grouped_by_rows():
