@@ -120,6 +120,8 @@ class LearnedCorrection:
 
     def _narrow(self, label: Labels, quantity: str) -> float:
         """Factor on the half width of a quantity, from a user's own rows."""
+        if not self.own_intervals:
+            return 1.0
         place, case = level_of(label, OWN[0]), (label.mode, label.model, label.weights)
         names = _TUNED_BY.get(quantity, ("ttft", "tpot"))
         found = [self.own_intervals.get(name, {}).get(place, {}) for name in names]

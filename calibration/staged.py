@@ -56,11 +56,10 @@ EFFECTS = (
 
 def word_columns(labels: Sequence[Labels]) -> FloatArray:
     """Columns of `WORDS` for labels, shape ``(n_words, n_labels)``."""
-    rows = [
-        [float(getattr(label, name) == word) for label in labels]
-        for name, words in WORDS.items()
-        for word in words
-    ]
+    rows = []
+    for name, words in WORDS.items():
+        values = [getattr(label, name) for label in labels]
+        rows += [[float(value == word) for value in values] for word in words]
     return np.array(rows).reshape(-1, len(labels))
 
 

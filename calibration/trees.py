@@ -73,19 +73,17 @@ class Trees:
                 return columns[feature]
             return shared[feature - known][place]
 
-        constant, total = self.start, np.zeros(columns.shape[1])
-        for feature, threshold, leaf in zip(self.feature, self.threshold, self.leaf, strict=True):
-            right = threshold < lowest[feature]
-            open_bits = np.flatnonzero(~right & (threshold < highest[feature]))
-            base = int((right << np.arange(right.size)).sum())
-            if not open_bits.size:
-                constant += float(leaf[base])
-                continue
-            code = np.full(columns.shape[1], base, dtype=np.uint8)
-            for bit in open_bits:
+        right = self.threshold < lowest[self.feature]
+        undecided = ~right & (self.threshold < highest[self.feature])
+        base = (right << np.arange(right.shape[1])).sum(axis=1)
+        decided = np.flatnonzero(~undecided.any(axis=1))
+        total = np.full(columns.shape[1], self.start + self.leaf[decided, base[decided]].sum())
+        for tree in np.flatnonzero(undecided.any(axis=1)).tolist():
+            feature, threshold = self.feature[tree], self.threshold[tree]
+            code = np.full(columns.shape[1], base[tree], dtype=np.uint8)
+            for bit in np.flatnonzero(undecided[tree]).tolist():
                 code += (column(feature[bit]) > threshold[bit]).view(np.uint8) << np.uint8(bit)
-            total += leaf[code]
-        total += constant
+            total += self.leaf[tree][code]
         return total
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +116,11 @@ class Trees:
 
 def grow(features: FloatArray, y: FloatArray, weight: FloatArray) -> Trees:
     """Fit to `y` by absolute error; features of shape ``(n_features, n)``."""
+    return _exported(grow_model(features, y, weight))
+
+
+def grow_model(features: FloatArray, y: FloatArray, weight: FloatArray) -> Any:
+    """The same as scikit-learn has it."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
@@ -134,7 +137,7 @@ def grow(features: FloatArray, y: FloatArray, weight: FloatArray) -> Trees:
     # On a few thousand rows its threads wait for each other most of the time.
     with threadpool_limits(limits=1):
         model.fit(_gridded(features).T, y, sample_weight=weight)
-    return _exported(model)
+    return model
 
 
 def _gridded(features: FloatArray) -> FloatArray:

@@ -146,21 +146,34 @@ def era_of(year: float) -> int:
     return len(ERAS) if year != year else int(np.searchsorted(ERAS, year, side="right"))
 
 
-def labels_of(setup: Setup, accelerator: Accelerator, *, era: int, serving: bool) -> Labels:
-    """Words for a case."""
+def labels_of(
+    setup: Setup,
+    accelerator: Accelerator,
+    *,
+    era: int,
+    serving: bool,
+    words: tuple[str, str, str] | None = None,
+) -> Labels:
+    """Words for a case; `words` are `setup_words`, where they are known."""
+    model, experts, weights = words or setup_words(setup)
     return Labels(
         gpu=accelerator.name,
         family=family_of(accelerator),
         vendor=accelerator.vendor,
         kind=accelerator.kind,
         memory="hbm" if "hbm" in accelerator.mem_kind.lower() else "other",
-        model=shape_of(setup.model),
-        experts=_experts(setup.model),
+        model=model,
+        experts=experts,
         engine=setup.engine.name,
         era=ERA_NAMES[era],
         mode="serving" if serving else "static",
-        weights=_weights(setup),
+        weights=weights,
     )
+
+
+def setup_words(setup: Setup) -> tuple[str, str, str]:
+    """Shape of the model, kind of experts, class of weight format."""
+    return shape_of(setup.model), _experts(setup.model), _weights(setup)
 
 
 @lru_cache(maxsize=4096)
@@ -273,8 +286,10 @@ class Keys:
 
     def labels(self) -> list[Labels]:
         """Words for each."""
+        # Few setups are on many devices, and to hash a model takes its whole architecture.
+        words = {key: setup_words(each) for key, each in {id(s): s for s in self.setups}.items()}
         return [
-            labels_of(setup, accelerator, era=era, serving=served)
+            labels_of(setup, accelerator, era=era, serving=served, words=words[id(setup)])
             for setup, accelerator, era, served in zip(
                 self.setups, self.accelerators, self.eras, self.served, strict=True
             )
