@@ -7,7 +7,8 @@ The cold start is the wall time of ``roofline predict ... --json`` in a fresh pr
 over that of ``python -c "import numpy"``, the two taken in turn so that a busy machine
 slows both. Throughput is that of `roofline.predict_table` on two tables: one model on
 one GPU over batch and lengths, and a mixture of models, GPUs, engines, degrees and
-formats. The first call on a mixture also reads its models and compiles their plans.
+formats; each by the plain roofline and with the correction that ships. The first call on
+a mixture also reads its models and compiles their plans.
 Figures are medians.
 """
 
@@ -26,6 +27,8 @@ from typing import Any
 
 import numpy as np
 
+from calibration.correct import shipped
+from roofline.correction import Correction
 from roofline.predict import predict_table
 from roofline.table import usable_cpus
 from specs.model_records import list_models
@@ -117,7 +120,10 @@ def forbidden_imports() -> list[str]:
 
 
 def throughput(
-    make: Callable[[int], dict[str, Any]], size: int, repeats: int = 5
+    make: Callable[[int], dict[str, Any]],
+    size: int,
+    repeats: int = 5,
+    correction: Correction | None = None,
 ) -> dict[str, float]:
     """Predictions per second of tables of `size` rows: the first call, and those after.
 
@@ -129,7 +135,7 @@ def throughput(
     times, cpu_times = [], []
     for _ in range(repeats + 1):
         start, cpu_start = perf_counter(), process_time()
-        predict_table(scenarios, errors="column")
+        predict_table(scenarios, errors="column", correction=correction)
         times.append(perf_counter() - start)
         cpu_times.append(process_time() - cpu_start)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -147,8 +153,13 @@ def report(most: int = 1_000_000, repeats: int = 7) -> dict[str, Any]:
     """Measure everything; tables grow tenfold from 100 rows to `most`."""
     sizes = [10**power for power in range(2, 10) if 10**power <= most]
     growth = {
-        name: [throughput(make, size, 5 if size <= 100_000 else 3) for size in sizes]
-        for name, make in (("one_model", one_model), ("mixed", mixed))
+        name: [throughput(make, size, 5 if size <= 100_000 else 3, correction) for size in sizes]
+        for name, make, correction in (
+            ("one_model", one_model, None),
+            ("one_model_corrected", one_model, shipped()),
+            ("mixed", mixed, None),
+            ("mixed_corrected", mixed, shipped()),
+        )
     }
     return {
         "cpus": usable_cpus(),
@@ -157,6 +168,14 @@ def report(most: int = 1_000_000, repeats: int = 7) -> dict[str, Any]:
         "cold_start": cold_start(repeats),
         **growth,
     }
+
+
+TITLES = {
+    "one_model": "one model, one GPU",
+    "one_model_corrected": "the same, corrected",
+    "mixed": "mixed",
+    "mixed_corrected": "mixed, corrected",
+}
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -168,7 +187,7 @@ def as_text(found: dict[str, Any]) -> str:
         f"{cold['import_numpy_s']:.3f} s of importing numpy",
         f"must not load   {', '.join(cold['forbidden_imports']) or 'none loaded'}",
     ]
-    for name, title in (("one_model", "one model, one GPU"), ("mixed", "mixed")):
+    for name, title in TITLES.items():
         lines += [
             "",
             f"{title:20}{'first call':>14}{'median':>14}{'best':>14}{'CPU time':>14}{'peak':>10}",
