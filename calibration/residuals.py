@@ -98,6 +98,8 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     told = target(rows, name)
     good = told.notna().to_numpy() & trusted(rows)
     rows, y = rows[good].reset_index(drop=True), told[good].to_numpy(float)
+    if rows.empty:
+        return Staged({}, {}, {}, ())
     weight, features = weights(rows), _features(rows)
     kinds = rows["is_engine"].map(KINDS).fillna("").to_numpy()
     trees: dict[str, Trees] = {}
@@ -111,7 +113,7 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
         part, taught = rows.iloc[mine], (features[:, mine], y[mine], weight[mine])
         known[mine] = _left_out(part, taught, "known device")
         unseen[mine] = _left_out(part, taught, "unseen device")
-        damping.update(_dampings(part, y[mine], unseen[mine], weight[mine]))
+        damping.update(dampings(part, y[mine], unseen[mine], weight[mine]))
     blocks = _effects(rows, y - known, weight) if effects else ()
     seen = {
         str(engine): tuple(sorted(set(part["is_gpu"])))
@@ -133,7 +135,7 @@ def _left_out(
     return found
 
 
-def _dampings(
+def dampings(
     rows: pd.DataFrame, y: FloatArray, unseen: FloatArray, weight: FloatArray
 ) -> dict[str, float]:
     """Share of the trees' answer that served each engine best on devices left out.
