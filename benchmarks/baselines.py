@@ -25,6 +25,9 @@ Baseline = Callable[[pd.DataFrame, pd.DataFrame, str], pd.Series]
 
 REGRESSION = {"max_iter": 80, "learning_rate": 0.1, "min_samples_leaf": 20, "random_state": 0}
 
+LEAST_ROWS = 40
+"""Of fewer rows no regression is made; its answers are NaN."""
+
 
 def _scaled(rows: pd.DataFrame, metric: str, log_factor: pd.Series | float) -> pd.Series:
     found: pd.Series = rows[f"predicted_{metric}"].astype(float) * np.exp(log_factor)
@@ -95,18 +98,21 @@ def _weight_bytes(name: str) -> float:
         return np.nan
 
 
+ENGINES = (
+    "llama.cpp", "openvino", "optimum-habana", "sglang", "tgi", "transformers", "trtllm", "vllm",
+)  # fmt: skip
+
+
 def raw_columns(rows: pd.DataFrame) -> FloatArray:
     """Specifications, shapes and settings as stated; the engine as numbers of its name."""
     settings = ("num_gpus", "tp", "batch_size", "concurrency", "input_tokens", "output_tokens",
                 "cached_tokens")  # fmt: skip
-    engines = sorted({"vllm", "sglang", "trtllm", "tgi", "transformers", "llama.cpp", "openvino",
-                      "optimum-habana"})  # fmt: skip
     columns = [
         np.array([_specs(name) for name in rows["gpu"]]).T,
         np.array([_shape(name) for name in rows["model"]]).T,
         np.array([[_weight_bytes(name) for name in rows["weight_dtype"].fillna("")]]),
         np.log1p(np.array([rows[name].to_numpy(float) for name in settings])),
-        np.array([rows["engine"].eq(name).to_numpy(float) for name in engines]),
+        np.array([rows["engine"].eq(name).to_numpy(float) for name in ENGINES]),
         rows["mode"].eq("serving").to_numpy(float)[None],
         (rows["power_limit_w"].to_numpy(float))[None],
     ]
@@ -122,6 +128,8 @@ def regression(fitted: pd.DataFrame, asked: pd.DataFrame, metric: str) -> pd.Ser
 
     measured = fitted[f"measured_{metric}"].astype(float)
     known = (measured > 0).to_numpy()
+    if known.sum() < LEAST_ROWS:
+        return pd.Series(np.nan, index=asked.index)
     model = HistGradientBoostingRegressor(**REGRESSION)
     with threadpool_limits(limits=1):
         model.fit(raw_columns(fitted[known]), np.log(measured[known]))

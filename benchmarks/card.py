@@ -30,6 +30,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 QUICK_FOLDS = 3
 
+CURVE_ROWS = 30
+"""Own rows that a machine of the learning curve could give."""
+
 HEAD = """# Accuracy card
 
 Written by `python -m benchmarks.card --out benchmarks/SCOREBOARD.md --readme` from
@@ -176,16 +179,41 @@ def _own_rows() -> Iterator[str]:
     yield "## Rows of one's own"
     yield ""
     if not path.exists():
-        yield "Not measured yet: the learning curve is written by the command that tunes."
+        yield "Not simulated yet: `python -m calibration.learning --curve` writes this table."
         yield ""
         return
     saved = json.loads(path.read_text(encoding="utf-8"))
-    yield saved["note"]
+    yield (
+        f"A device is left out with all its sources, then some of its rows play a user's own "
+        f"({saved['folds']} folds, {saved['draws']} draws). Median over machines of the error in "
+        f"percent, by number of own rows; machines are those that could give {CURVE_ROWS} rows. "
+        f"Written by `{saved['command']}`."
+    )
     yield ""
-    names = list(saved["results"][0])
-    yield from _head(names, 1)
-    for line in saved["results"]:
-        yield _row([_percent(v) if isinstance(v, float) else str(v) for v in line.values()])
+    counts = [0, 1, 3, 10, CURVE_ROWS]
+    yield from _head(["target", "engines", "machines", *(f"with {count}" for count in counts)], 2)
+    curves: dict[tuple[str, str, int], dict[int, float]] = {}
+    for line in saved["curve"]:
+        if line["machines_with"] == CURVE_ROWS:
+            key = (line["target"], line["kind"], line["machines"])
+            curves.setdefault(key, {})[line["own_rows"]] = 100 * line["median_error"]
+    for (what, kind, machines), curve in curves.items():
+        yield _row(
+            [what.upper(), kind, str(machines), *(_percent(curve[count]) for count in counts)]
+        )
+    yield ""
+    yield (
+        "One own row per model, format, device and engine; `scaled` multiplies by that row's own "
+        "ratio. Any latency: must 5, aim 3."
+    )
+    yield ""
+    yield from _head(["target", "engines", "mode", "rows", "before", "with one row", "scaled"], 3)
+    for line in saved["one_row"]:
+        names = ("median_before", "median_error", "median_scaled")
+        cells = [_percent(100 * line[name]) for name in names]
+        yield _row(
+            [line["target"].upper(), line["kind"], line["mode"], f"{line['rows']:,}", *cells]
+        )
     yield ""
 
 
@@ -199,13 +227,13 @@ def _worst(found: Study) -> Iterator[str]:
         "below 1 the prediction is too fast."
     )
     yield ""
-    yield from _head(["source", "device", "engine", "rows", "predicted / measured", "plain, size",
-                      "reason"], 3)  # fmt: skip
+    yield from _head(["source", "device", "engine", "reason", "rows", "predicted / measured",
+                      "plain, factor"], 4)  # fmt: skip
     lines = worst_groups(answers.rows, answers.by_method["corrected"], answers.by_method["plain"])
     for line in lines:
         yield _row(
-            [line["source"], line["is_gpu"], line["is_engine"], str(line["rows"]),
-             f"{line['bias']:.2f}", f"{line['plain']:.1f}", line["reason"]]
+            [line["source"], line["is_gpu"], line["is_engine"], line["reason"],
+             str(line["rows"]), f"{line['bias']:.2f}", f"{line['plain']:.1f}"]
         )  # fmt: skip
     yield ""
 
