@@ -69,9 +69,12 @@ class Trees:
             highest = np.concatenate([highest, shared.max(axis=1)])
 
         def column(feature: int) -> FloatArray:
+            found: FloatArray
             if feature < known or shared is None:
-                return columns[feature]
-            return shared[feature - known][place]
+                found = columns[feature]
+            else:
+                found = shared[feature - known][place]
+            return found
 
         right = self.threshold < lowest[self.feature]
         undecided = ~right & (self.threshold < highest[self.feature])
