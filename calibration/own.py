@@ -68,18 +68,18 @@ def _prior(*deviations: float) -> Prior:
 PRIORS: Mapping[str, Mapping[str, Mapping[str, Prior]]] = {
     "unseen": {
         "served": {
-            "ttft": _prior(0.26, 0.18, 0.34, 0.26, 0.74),
-            "tpot": _prior(0.14, 0.06, 0.22, 0.24, 0.30),
+            "ttft": _prior(0.26, 0.18, 0.34, 0.50, 0.74),
+            "tpot": _prior(0.14, 0.06, 0.22, 0.36, 0.30),
             "power": _prior(0.10, 0.08, 0.08, 0.07, 0.16),
         },
         "local": {
-            "ttft": _prior(0.12, 0.15, 0.18, 0.26, 0.20),
+            "ttft": _prior(0.12, 0.15, 0.18, 0.40, 0.20),
             "tpot": _prior(0.15, 0.13, 0.24, 0.20, 0.18),
             "power": _prior(0.04, 0.04, 0.04, 0.03, 0.15),
         },
         "other": {
-            "ttft": _prior(0.13, 0.13, 0.10, 0.12, 0.28),
-            "tpot": _prior(0.13, 0.13, 0.10, 0.13, 0.12),
+            "ttft": _prior(0.13, 0.13, 0.20, 0.30, 0.28),
+            "tpot": _prior(0.13, 0.13, 0.15, 0.20, 0.12),
             "power": _prior(0.10, 0.08, 0.08, 0.07, 0.16),
         },
     },

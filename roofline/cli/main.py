@@ -26,6 +26,7 @@ COMMANDS = {
     "records": "measurements: list, show, export, validate, push, pull",
     "import": "results that other tools measured, into the store",
     "profile": "measure models, kernels and tabular estimators on this machine",
+    "calibrate": "the learned correction: fit, score, move it with your own measurements",
     "doctor": "what can be measured on this machine, what cannot, and why",
 }
 
