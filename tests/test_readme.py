@@ -3,12 +3,14 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import block_after, printed_now, renewed
+from benchmarks.readme import SESSION, block_after, printed_now, session_now, sessions_renewed
 from roofline.cli import main as face
+from roofline.cli.parser import Parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +26,35 @@ NEEDS_MORE = ("./my-model", "specs fetch", ">")
 def test_sample_output_is_what_it_prints_now():
     # To renew it: python -m benchmarks.readme
     assert block_after("first-output", README) == printed_now(README)
-    assert renewed(README) == README
+
+
+@pytest.mark.slow
+def test_sessions_show_what_they_print_now():
+    assert SESSION.findall(README)
+    assert sessions_renewed(README) == README
+
+
+def test_a_session_is_run_again_line_by_line():
+    old = "$ roofline specs gpu l4 --json\nstale\n$ roofline predict nobody --gpu l4\nstale\n"
+    lines = session_now(old).splitlines()
+    assert lines[0] == "$ roofline specs gpu l4 --json"
+    assert lines[1] == "{"
+    assert "$ roofline predict nobody --gpu l4" in lines
+    assert lines[-1].startswith("roofline: nobody")
+    assert "stale" not in lines
+
+
+def test_commands_of_console_blocks_are_understood():
+    # Blocks that are not sessions were taken on one machine: their commands still parse.
+    blocks = re.findall(r"```console\n(.*?)```", README, re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    assert len(lines) > 5
+    for line in lines:
+        command, *words = shlex.split(line.partition(" | ")[0], comments=True)[2:]
+        module = import_module(f"roofline.cli.{face._MODULES.get(command, command)}")
+        parser = Parser(prog=command)
+        module.add_arguments(parser)
+        parser.parse_args(words)
 
 
 @pytest.mark.parametrize("line", [x for x in EXAMPLES if not any(n in x for n in NEEDS_MORE)])
