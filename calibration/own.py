@@ -109,8 +109,9 @@ From `calibration.mixed` on the errors of 9,395 published rows whose device was 
 (seen), on 2026-11-22: for TPOT of served, unseen, 0.20, 0.08, 0.11, 0.12 and 0.15. Those are
 of well-behaved rows; with them one row of one model moved all other models by more than it
 should (`calibration.learning`). What devices share was therefore taken less (by 0.7), models
-and formats more (1.5 to 2), noise 2 to 4 times, the same for seen devices; power of "local"
-is of one rig and least. Power of "other" was not measured and is that of "served".
+and formats more (1.5 to 4), noise 2 to 4 times (half of it or less for "other"), chosen on the
+simulation that `benchmarks/data/learning_curve.json` reports; power of "local" is of one rig
+and least. Power of "other" was not measured and is that of "served".
 """
 
 

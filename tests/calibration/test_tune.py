@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,17 @@ def test_curve_falls(spread, least, most):
     assert list(part.index) == [0, 1, 3, 10, 30]
     assert least * part[0] < part[30] < most * part[0]
     assert (part.diff().dropna() < 0.05 * part[0]).all()
+
+
+def test_the_published_curves_fall_and_never_rise_beyond_noise():
+    path = Path(__file__).parents[2] / "benchmarks" / "data" / "learning_curve.json"
+    curve = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["curve"])
+    curve = curve[curve["machines"] >= 3]
+    assert len(curve) > 30
+    for _, part in curve.groupby(["target", "kind", "machines_with"]):
+        error = part.sort_values("own_rows")["mean_error"].to_numpy()
+        assert error[-1] < 0.9 * error[0]
+        assert (error[1:] < 1.02 * error[:-1] + 0.002).all()
 
 
 def test_one_row_halves_the_error_of_machines_that_differ():
