@@ -85,9 +85,10 @@ def require(*packages: str, extra: str = "profile") -> None:
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
+        build = " (with the torch build for your device)" if "torch" in missing else ""
         raise InvalidInputError(
             f"measuring this needs {' and '.join(missing)}, not installed here; run: "
-            f"pip install 'roofline[{extra}]' (with the torch build for your device)."
+            f"pip install 'roofline[{extra}]'{build}."
         )
 
 

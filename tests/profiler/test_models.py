@@ -180,3 +180,14 @@ def test_free_memory_respects_the_container(tmp_path):
     assert free_host_bytes(proc=proc, groups=groups) == 8000 * 1024
     (groups / "memory.max").write_text("5000\n")
     assert free_host_bytes(proc=proc, groups=groups) == 4000
+
+
+def test_only_torch_comes_in_builds_for_devices():
+    with pytest.raises(InvalidInputError, match=r"run: pip install 'roofline\[profile\]'\.$"):
+        models.require("torch_not_there")
+
+
+def test_missing_torch_names_its_builds(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InvalidInputError, match="with the torch build for your device"):
+        models.require("torch", "transformers")
