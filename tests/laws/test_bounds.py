@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline.predict import predict_table
 from roofline.devices import idle_w
 from roofline.physics.layout import Layout
 from roofline.physics.memory import footprint, sequence_cache_bytes
+from roofline.predict import predict_table
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine, list_engines

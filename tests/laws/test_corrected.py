@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.operators.bridge import load_correction
-from roofline.predict import predict_table
 from roofline.correction import CaseShares
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup
@@ -17,6 +16,7 @@ from roofline.physics.layout import Layout
 from roofline.physics.phases import decode_pass, pass_cost, prefill_pass, summed
 from roofline.physics.shares import engine_shares
 from roofline.physics.step import operator_costs
+from roofline.predict import predict_table
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator, list_accelerators
 from specs.engine import get_engine, list_engines

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline.predict import predict, predict_table
 from roofline.devices import idle_w
 from roofline.physics.power import PowerConstants
+from roofline.predict import predict, predict_table
 from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Residual
 from specs.catalogue import get_accelerator, list_accelerators
 
