@@ -46,7 +46,7 @@ def _facts(meta: Mapping[str, Any]) -> str:
 
 def _errors(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     out = []
-    for split, rows in errors.items():
+    for split, rows in sorted(errors.items()):
         lines = [
             (
                 _METRICS[row["metric"]],

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-import roofline
 from calibration.plausible import check
+from roofline.predict import predict
 from specs.measurement import Measurement
 
 SIZES = {"input_tokens": 512, "output_tokens": 64, "batch_size": 4}
@@ -17,7 +17,7 @@ def llm(**more):
 
 @pytest.fixture(scope="module")
 def predicted():
-    return roofline.predict(
+    return predict(
         "gpt2", "L4", engine="vllm", batch=4, input_len=512, output_len=64, weight_dtype="bf16"
     )
 
@@ -212,5 +212,5 @@ def test_a_queue_is_no_unit_slip(predicted):
 def test_served_requests(predicted):
     served = {"mode": "serving", "batch_size": None, "concurrency": 8}
     assert found(llm(**served, tpot_s=2 * predicted.tpot_s)) == set()
-    alone = roofline.predict("gpt2", "L4", input_len=512, output_len=64).floor
+    alone = predict("gpt2", "L4", input_len=512, output_len=64).floor
     assert found(llm(**served, tpot_s=alone.tpot_s / 1.5)) == {(1, "floor", "tpot_s")}

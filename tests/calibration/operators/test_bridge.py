@@ -19,7 +19,6 @@ from calibration.operators.features import (
 )
 from calibration.operators.holdout import without
 from calibration.operators.laws import LAWS
-from roofline import predict, predict_table
 from roofline.correction import CaseShares
 from roofline.devices import DeviceColumns
 from roofline.explain import explain
@@ -28,6 +27,7 @@ from roofline.physics.phases import decode_pass, prefill_pass
 from roofline.physics.plan import AttentionOperator, Operator, make_plan
 from roofline.physics.schemes import SCHEMES as WEIGHTS
 from roofline.physics.step import operator_costs
+from roofline.predict import predict, predict_table
 from specs.catalogue import get_accelerator, list_accelerators
 from specs.engine import get_engine
 
