@@ -98,7 +98,7 @@ def _version() -> str:
 
 def _refuse(words: Sequence[str]) -> None:
     """Answer what is no command: help, version, or an error that names the commands."""
-    lines = "\n".join(f"  {name:9}{says}" for name, says in COMMANDS.items())
+    lines = "\n".join(f"  {name:11}{says}" for name, says in COMMANDS.items())
     parser = Parser(
         prog="roofline",
         usage="roofline COMMAND ...",
