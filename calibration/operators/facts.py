@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roofline.devices import idle_w
+from roofline.devices import idle_w, node_energy_j
 from roofline.physics.constants import (
-    ENERGY_BF16_J_PER_FLOP,
     ENERGY_RELATIVE,
     EXP_PER_VECTOR_FLOP,
 )
+from roofline.residual import family_of
 from specs.accelerator import Accelerator
 from specs.node import get_interconnect
 
@@ -38,9 +38,6 @@ def kind_of(family: str) -> str:
     warp must fill.
     """
     return "asynchronous" if family in _ASYNCHRONOUS else "synchronous"
-
-
-_NVIDIA_FAMILIES = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +96,6 @@ class DeviceFacts:
         raise KeyError(f"{self.name} states no matrix peak that {arithmetic} could run in")
 
 
-def family_of(accelerator: Accelerator) -> str:
-    """Family word of a device: devices of one share kernels and constants.
-
-    NVIDIA generations by name; Blackwell boards with GDDR memory are ``blackwell-rtx``
-    (other matrix instructions, other kernels); Ampere boards with GDDR ``ampere-rtx``.
-    AMD: ``cdna`` and ``rdna``; Intel: ``xe``. Others: vendor and kind.
-    """
-    architecture = accelerator.architecture.lower()
-    for name in _NVIDIA_FAMILIES:
-        if architecture.startswith(name):
-            board = name in ("ampere", "blackwell") and "hbm" not in accelerator.mem_kind.lower()
-            return f"{name}-rtx" if board else name
-    for name in ("cdna", "rdna", "xe"):
-        if architecture.startswith(name):
-            return name
-    return f"{accelerator.vendor}-{accelerator.kind}"
-
-
 def facts_of(accelerator: Accelerator, *, ranks: tuple[int, ...] = ()) -> DeviceFacts:
     """Facts of one device, with the links of groups of `ranks`."""
     return DeviceFacts(
@@ -128,16 +107,9 @@ def facts_of(accelerator: Accelerator, *, ranks: tuple[int, ...] = ()) -> Device
         unit_count=float(accelerator.unit_count),
         special_per_s=accelerator.vector_flops_per_s * EXP_PER_VECTOR_FLOP,
         free_w=accelerator.tdp_w - idle_w(accelerator),
-        flop_j=_flop_j(accelerator.process_nm),
+        flop_j=node_energy_j(accelerator),
         links={count: _link(accelerator, count) for count in ranks},
     )
-
-
-def _flop_j(process_nm: float | None) -> float:
-    """Energy per 16-bit FLOP, interpolated in the node; 7 nm where it is unknown."""
-    nodes = np.array(sorted(ENERGY_BF16_J_PER_FLOP))
-    values = np.array([ENERGY_BF16_J_PER_FLOP[node] for node in nodes])
-    return float(np.exp(np.interp(np.log(process_nm or 7.0), np.log(nodes), np.log(values))))
 
 
 def _link(accelerator: Accelerator, ranks: int) -> LinkFacts:

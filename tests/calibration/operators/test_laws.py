@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.operators.facts import DeviceFacts, LinkFacts, facts_of, family_of
+from calibration.operators.facts import DeviceFacts, LinkFacts, facts_of
 from calibration.operators.features import (
     SCHEMES,
     causal_pairs,
@@ -18,6 +18,7 @@ from calibration.operators.features import (
 )
 from calibration.operators.laws import LAWS, blended_s
 from calibration.operators.routing import rank_load
+from roofline.residual import family_of
 from specs.catalogue import get_accelerator
 
 FACTS = DeviceFacts(
