@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measured import LATENCIES, THROUGHPUTS, scenarios_of
+from calibration.dataset import log_ratios, pair_figures
 from roofline.predict import predict_table
 from specs.errors import InvalidInputError, RooflineError
 
@@ -89,8 +90,12 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
         result[f"p_{name}"] = np.nan
         result.loc[able, f"p_{name}"] = np.asarray(priced[name], float)
     _from_zero(result, scenarios, able)
-    _pair(result, scenarios)
-    return result
+    return pair_figures(
+        result,
+        known=scenarios["prompt_known"] == True,  # noqa: E712 - NaN where not expressed
+        apart=scenarios["no_burst"] == True,  # noqa: E712 - NaN where not expressed
+        counted=pd.Series(True, index=result.index),
+    )
 
 
 def _missing(scenarios: pd.DataFrame) -> list[str]:
@@ -130,57 +135,9 @@ def _from_zero(result: pd.DataFrame, scenarios: pd.DataFrame, able: pd.Series) -
         result.loc[rows, f"p_{name}"] = np.asarray(priced[name], float)
 
 
-def _positive(column: pd.Series) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce").astype(float)
-    return values.where(values > 0)
-
-
-def _pair(result: pd.DataFrame, scenarios: pd.DataFrame) -> None:
-    """Pick the predicted figure that answers each measured one."""
-    known = scenarios["prompt_known"] == True  # noqa: E712 - NaN where not expressed
-    for name in LATENCIES:
-        measured = _positive(result[name])
-        result[f"measured_{name}"] = measured if name == "tpot_s" else measured.where(known)
-        result[f"predicted_{name}"] = result[f"p_{name}"]
-        result[f"floor_{name}"] = result[f"p_floor_{name}"]
-    burst_apart = scenarios["no_burst"] == True  # noqa: E712 - NaN where not expressed
-    result["predicted_ttft_s"] = result["p_later_ttft_s"].where(burst_apart, result["p_ttft_s"])
-    total, decode = _positive(result["total_tok_s"]), _positive(result["decode_tok_s"])
-    serving = result["mode"] == "serving"
-    apart = _positive(result["tpot_s"]).notna() & ~serving
-    # A total below the output alone is no total: some sources divide by another time.
-    use_total = total.notna() & known & ~(total < decode)
-    use_output = ~use_total & decode.notna() & ~apart & (known | serving)
-    result["measured_throughput"] = total.where(use_total, decode.where(use_output))
-    result["predicted_throughput"] = result["p_total_tok_per_s"].where(
-        use_total, result["p_output_tok_per_s"]
-    )
-    _pair_power(result, known)
-
-
-def _pair_power(result: pd.DataFrame, known: pd.Series) -> None:
-    """Power of the phase that was measured: prompt only, decode only, or the whole."""
-    ttft, tpot = _positive(result["ttft_s"]).notna(), _positive(result["tpot_s"]).notna()
-    output = _positive(result["output_tokens"])
-    prompt_only = ttft & ~tpot & ~(output > 1)
-    decode_only = tpot & ~ttft & _positive(result["e2e_s"]).isna()
-    power = result["p_power_mean_w"]
-    power = power.where(~prompt_only, result["p_power_prefill_w"])
-    result["predicted_power_w"] = power.where(~decode_only, result["p_power_decode_w"])
-    result["measured_power_w"] = _positive(result["power_w"])
-    energy = _positive(result["energy_per_output_token_j"])
-    result["measured_energy_per_output_token_j"] = energy.where(known)
-    result["predicted_energy_per_output_token_j"] = result["p_energy_per_output_token_j"]
-
-
 def errors_of(result: pd.DataFrame, metric: str) -> pd.Series:
     """Log ratio predicted / measured, NaN where not comparable."""
-    measured = result[f"measured_{metric}"].astype(float)
-    predicted = result[f"predicted_{metric}"].astype(float)
-    good = (measured > 0) & (predicted > 0) & (result["reason"] == "")
-    ratio = pd.Series(np.nan, index=result.index)
-    ratio[good] = np.log(predicted[good] / measured[good])
-    return ratio
+    return -log_ratios(result, metric)
 
 
 def summary(result: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:

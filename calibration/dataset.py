@@ -28,7 +28,15 @@ from specs.errors import InvalidInputError
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
-__all__ = ["METRICS", "joined", "log_ratios", "paired", "positive", "scenario_columns"]
+__all__ = [
+    "METRICS",
+    "joined",
+    "log_ratios",
+    "pair_figures",
+    "paired",
+    "positive",
+    "scenario_columns",
+]
 
 LABELS = tuple(field.name for field in fields(Labels))
 
@@ -250,19 +258,36 @@ def paired(result: pd.DataFrame) -> pd.DataFrame:
         result["energy_per_output_token_j"] = np.nan
     priced = result["reason"].eq("")
     known = _flag(result, "prompt_known", True) & priced
+    apart = _flag(result, "no_burst", False)
+    return pair_figures(result, known=known, apart=apart, counted=priced)
+
+
+def pair_figures(
+    result: pd.DataFrame, *, known: pd.Series, apart: pd.Series, counted: pd.Series
+) -> pd.DataFrame:
+    """Add ``measured_M``, ``predicted_M`` and ``floor_M`` to rows with ``p_`` columns.
+
+    Parameters
+    ----------
+    result : DataFrame
+        Measured figures beside priced ones.
+    known, apart : Series of bool
+        Whether the prompt's length is known; whether the opening burst is not in latencies.
+    counted : Series of bool
+        Rows whose output rate counts as measured while serving, their prompt known or not.
+    """
     for name in LATENCIES:
         measured = positive(result[name])
         result[f"measured_{name}"] = measured if name == "tpot_s" else measured.where(known)
         result[f"predicted_{name}"] = result[f"p_{name}"]
         result[f"floor_{name}"] = result[f"p_floor_{name}"]
-    apart = _flag(result, "no_burst", False)
     result["predicted_ttft_s"] = result["p_later_ttft_s"].where(apart, result["p_ttft_s"])
     total, decode = positive(result["total_tok_s"]), positive(result["decode_tok_s"])
     serving = result["mode"].eq("serving")
     own_step = positive(result["tpot_s"]).notna() & ~serving
     # A total below the output alone is no total: some sources divide by another time.
     use_total = total.notna() & known & ~(total < decode)
-    use_output = ~use_total & decode.notna() & ~own_step & (known | (serving & priced))
+    use_output = ~use_total & decode.notna() & ~own_step & (known | (serving & counted))
     result["measured_throughput"] = total.where(use_total, decode.where(use_output))
     result["predicted_throughput"] = result["p_total_tok_per_s"].where(
         use_total, result["p_output_tok_per_s"]
