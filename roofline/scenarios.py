@@ -210,6 +210,8 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
     note(whole, "cached_len {} leaves nothing to prefill; give less.", numbers["cached_len"])
     limit = numbers["power_limit_w"]
     note(~(limit > 0), "power_limit_w is {}; give watts above 0.", limit)
+    year = numbers["engine_year"]
+    note((year < 2000) | (year > 2100), "engine_year is {}; give a year such as 2024.", year)
     spread = numbers["spread_frac"]
     wrong = ~((spread >= 0) & (spread <= 2))
     note(wrong, "spread_frac is {}; give 0 for equal lengths, at most 2.", spread)

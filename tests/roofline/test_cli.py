@@ -117,6 +117,16 @@ def test_no_correction_is_the_plain_roofline(capsys):
     assert "analytic" in answer(capsys, "predict", *CASE, "--no-correction")
 
 
+@pytest.mark.parametrize("year", ["-7", "99999"])
+def test_a_year_that_cannot_be_is_refused_on_one_line(capsys, year):
+    from roofline.cli.main import main
+
+    assert main(["predict", *CASE, "--engine-year", year]) == 2
+    said = capsys.readouterr().err
+    assert "engine_year" in said
+    assert said.count("\n") == 1
+
+
 def test_a_file_that_is_no_correction_is_refused_on_one_line(capsys, tmp_path):
     (tmp_path / "c.json").write_text("{}")
     from roofline.cli.main import main
