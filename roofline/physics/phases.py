@@ -16,21 +16,23 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from roofline.physics.kernel import FloatArray, mean_excess
-from roofline.physics.mixers import context_swing_frac, mixer_costs
-from roofline.physics.passes import Pass, Rates
-from roofline.physics.plan import (
+from roofline.physics.bundle import (
     ACT_BYTES,
-    ARITHMETIC_INDEX,
-    COLLECTIVES,
     COUNT,
     FLOPS,
     LAUNCHES,
     SENT_BYTES,
     WEIGHT_BYTES,
+    Bundle,
+)
+from roofline.physics.kernel import FloatArray, mean_excess
+from roofline.physics.mixers import context_swing_frac, mixer_costs
+from roofline.physics.passes import Pass, Rates
+from roofline.physics.plan import (
+    ARITHMETIC_INDEX,
+    COLLECTIVES,
     Amount,
     AttentionOperator,
-    Bundle,
     Plan,
     RecurrentOperator,
 )

@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.physics.bundle import COLUMNS, TOTALS, Bundle
 from roofline.physics.kernel import FloatArray
-from roofline.physics.plan import (
-    COLUMNS,
-    TOTALS,
-    AttentionOperator,
-    Bundle,
-    Plan,
-    RecurrentOperator,
-)
+from roofline.physics.plan import AttentionOperator, Plan, RecurrentOperator
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

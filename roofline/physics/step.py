@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roofline.physics.bundle import Bundle
 from roofline.physics.kernel import TILE_SHAPES, FloatArray
 from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
@@ -24,7 +25,6 @@ from roofline.physics.plan import (
     SEQUENCES,
     TOKENS,
     Amount,
-    Bundle,
     Plan,
 )
 from roofline.physics.shares import Shares, blended, by_class
