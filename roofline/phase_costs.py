@@ -13,15 +13,8 @@ from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, footprint
 from roofline.physics.operators import decoder_plan, encoder_plan
-from roofline.physics.passes import Pass
-from roofline.physics.phases import (
-    PhaseCost,
-    chunks_of,
-    decode_pass,
-    pass_cost,
-    pipelined_s,
-    prefill_pass,
-)
+from roofline.physics.passes import Pass, chunks_of, decode_pass, prefill_pass
+from roofline.physics.phases import PhaseCost, pass_cost, pipelined_s
 from roofline.physics.plan import Plan, Whole
 from roofline.physics.power import (
     activity_of,

@@ -351,60 +351,6 @@ def _in_turn(sums: _Sums, step: Pass, rates: Rates, engine: Engine) -> _Times:
     return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 
 
-def chunks_of(tokens: FloatArray, engine: Engine) -> FloatArray:
-    """Passes that a prompt of `tokens` tokens (all sequences) is cut into."""
-    if engine.prefill_chunk_tokens <= 0:
-        return np.ones_like(tokens)
-    return np.maximum(np.ceil(tokens / engine.prefill_chunk_tokens), 1.0)
-
-
-def prefill_pass(
-    sequences: FloatArray,
-    input_tokens: FloatArray,
-    cross_tokens: FloatArray,
-    passes: FloatArray,
-    cached_tokens: FloatArray | float = 0.0,
-) -> Pass:
-    """Return the mean pass of a prefill of `sequences` prompts cut into `passes`.
-
-    `input_tokens` are new, after `cached_tokens` of a reused prefix. A prompt cut into
-    k chunks of c tokens reads its cache k times, of mean length ``(k + 1) c / 2`` plus
-    the prefix; the queries see what they would see uncut.
-    """
-    tokens = sequences * input_tokens / passes
-    per_prompt = np.maximum(passes / sequences, 1.0)
-    chunk = input_tokens / per_prompt
-    return Pass(
-        tokens=tokens,
-        sequences=sequences / passes,
-        cached_tokens=cached_tokens + (input_tokens - chunk) / 2.0,
-        new_tokens=chunk,
-        span_cached=np.zeros_like(tokens) + cached_tokens,
-        span_new=input_tokens,
-        cross_tokens=sequences * cross_tokens / passes,
-        cross_context=cross_tokens,
-        decode=False,
-    )
-
-
-def decode_pass(
-    sequences: FloatArray, context: FloatArray, steps: FloatArray, cross_tokens: FloatArray
-) -> Pass:
-    """Return the mean of `steps` decode steps after `context` cached tokens."""
-    one = np.ones_like(sequences)
-    return Pass(
-        tokens=sequences,
-        sequences=sequences,
-        cached_tokens=context,
-        new_tokens=one,
-        span_cached=context,
-        span_new=np.maximum(steps, 1.0),
-        cross_tokens=np.zeros_like(sequences),
-        cross_context=cross_tokens,
-        decode=True,
-    )
-
-
 def pipelined_s(time_s: FloatArray, passes: FloatArray, stages: int) -> FloatArray:
     """Time of `passes` equal passes through `stages` stages that work at once.
 

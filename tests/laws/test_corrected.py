@@ -13,7 +13,8 @@ from roofline.correction import CaseShares
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup
 from roofline.physics.layout import Layout
-from roofline.physics.phases import decode_pass, pass_cost, prefill_pass, summed
+from roofline.physics.passes import decode_pass, prefill_pass
+from roofline.physics.phases import pass_cost, summed
 from roofline.physics.shares import engine_shares
 from roofline.physics.step import operator_costs
 from roofline.predict import predict_table

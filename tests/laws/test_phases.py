@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup
 from roofline.physics.layout import Layout
-from roofline.physics.phases import decode_pass, pass_cost, prefill_pass, summed
+from roofline.physics.passes import decode_pass, prefill_pass
+from roofline.physics.phases import pass_cost, summed
 from roofline.physics.step import operator_costs
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator

@@ -22,8 +22,7 @@ from calibration.operators.laws import LAWS
 from roofline.correction import CaseShares
 from roofline.devices import DeviceColumns
 from roofline.explain import explain
-from roofline.physics.passes import Pass
-from roofline.physics.phases import decode_pass, prefill_pass
+from roofline.physics.passes import Pass, decode_pass, prefill_pass
 from roofline.physics.plan import AttentionOperator, Operator, make_plan
 from roofline.physics.schemes import SCHEMES as WEIGHTS
 from roofline.physics.step import operator_costs
