@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from calibration.operators.facts import DeviceFacts
 from calibration.operators.laws import FloatArray
+from roofline.physics.kernel import tile_inflation
 from roofline.physics.shares import DIAGONAL_KEYS, GROUP_ROWS, ITEM_KEYS
-from roofline.physics.step import inflation_of
 
 LOCAL_MEMORY_FRAC, LOCAL_CACHED_FRAC = 0.8, 0.6
 """Of the element-wise parts of measured MoE layers (permuting, activation, combining): share
@@ -71,7 +71,7 @@ def product_terms(
 ) -> dict[str, FloatArray]:
     """Terms of `groups` products that share `rows` rows, as the step prices them."""
     ideal_s = 2.0 * rows * columns * depth / facts.peak(arithmetic)
-    inflation = inflation_of(
+    inflation = tile_inflation(
         rows, columns[None], groups=groups, unit_count=facts.unit_count, uneven=uneven
     )[0]
     return {"ideal_s": ideal_s, "tiled_s": ideal_s * inflation, "per_k": 1.0 / depth}

@@ -52,52 +52,77 @@ def kernel_time_s(
 
 
 def tile_inflation(
-    rows: ArrayLike, columns: ArrayLike, *, unit_count: ArrayLike, weight_frac: float
+    rows: FloatArray,
+    columns: FloatArray,
+    *,
+    unit_count: FloatArray | float,
+    groups: FloatArray | float = 1.0,
+    uneven: bool = False,
 ) -> FloatArray:
-    """Factor by which whole tiles and whole waves lengthen a GEMM's compute time.
+    """Factor by which whole tiles and whole waves lengthen the compute time of GEMMs.
 
     Parameters
     ----------
-    rows, columns : array_like, shape (...)
-        Output shape of the product. At least 1.
-    unit_count : array_like
+    rows : ndarray, shape (n,)
+        Rows of the outputs, of all groups together.
+    columns : ndarray, shape (n,), (k, 1) or (k, n)
+        Columns of the output of each. At least 1.
+    unit_count : ndarray, shape (n,), or float
         Units that tiles are dealt to (SMs, compute units). At least 1.
-    weight_frac : float
-        Share of the effect that shows, 0 to 1: 0 is a perfectly divisible GEMM.
+    groups : ndarray, shape (n,), or float
+        GEMMs that are launched together, among which the rows are shared out.
+    uneven : bool
+        Whether rows differ between groups (routed experts).
 
     Returns
     -------
-    ndarray, shape (...)
-        At least 1.
+    ndarray, shape (n,) or (k, n)
+        At least 1. How much of the excess shows is for the caller to say: measured GEMM
+        times carry 0.45 to 0.5 of it.
 
     Notes
     -----
     ``waves * units * tile area / (rows * columns)``, with
     ``waves = ceil(ceil(rows/t_r) * ceil(columns/t_c) / units)``, for the best of
-    `TILE_SHAPES` [1]_. Split-K, which fills idle units when the output is small, is why
-    only a part shows: measured GEMM times carry 0.45 to 0.5 of it. A wave that is not
-    full is charged no more than a tile row that is, so that work split over K is free.
+    `TILE_SHAPES` [1]_. Up to one wave, split-K fills units that would idle, so that only
+    the padding of tiles remains.
 
     References
     ----------
     .. [1] NVIDIA, "Matrix Multiplication Background User's Guide", sections on tile and
        wave quantization.
     """
-    rows, columns = np.asarray(rows, float), np.asarray(columns, float)
-    units = np.asarray(unit_count, float)
-    if weight_frac == 0.0:
-        return np.ones(np.broadcast_shapes(rows.shape, columns.shape, units.shape))
+    groups = np.maximum(groups, 1e-9)
+    total = np.maximum(rows, 1e-9)
+    each = total / groups
     best: FloatArray | None = None
+    widths = {tile for _, tile in TILE_SHAPES}
+    column_tiles = {width: np.ceil(columns * (1.0 / width)) for width in widths}
     for tile_rows, tile_columns in TILE_SHAPES:
-        tiles = np.ceil(rows / tile_rows) * np.ceil(columns / tile_columns)
-        waves = tiles / units
-        # One wave or less: split-K fills the device, only the padding of tiles remains.
-        spread = np.where(waves <= 1.0, waves, np.ceil(waves))
-        area = spread * units * (tile_rows * tile_columns)
-        best = area if best is None else np.minimum(best, area)
+        row_tiles = _row_tiles(each, tile_rows, uneven) * groups
+        waves = row_tiles * column_tiles[tile_columns]
+        waves /= unit_count
+        whole = np.ceil(waves)
+        np.copyto(waves, whole, where=whole > 1.0)
+        waves *= float(tile_rows * tile_columns)
+        best = waves if best is None else np.minimum(best, waves, out=best)
     assert best is not None  # TILE_SHAPES is not empty
-    inflation: FloatArray = np.maximum(best / (rows * columns), 1.0)
-    return 1.0 + weight_frac * (inflation - 1.0)
+    best *= unit_count / total
+    best /= columns
+    np.maximum(best, 1.0, out=best)
+    return best
+
+
+def _row_tiles(rows: FloatArray, tile_rows: int, uneven: bool) -> FloatArray:
+    """Tiles that the rows of one GEMM fill.
+
+    The rows of routed experts differ, so that their mean number fills ``x / t`` tiles and
+    half a tile less half a row more, and at least one: the mean of the ceiling over
+    evenly spread remainders.
+    """
+    if not uneven:
+        return np.ceil(rows * (1.0 / tile_rows))
+    return np.maximum(rows * (1.0 / tile_rows) + (0.5 - 0.5 / tile_rows), 1.0)
 
 
 def spilled_bytes(footprint_bytes: ArrayLike, cache_bytes: ArrayLike) -> FloatArray:

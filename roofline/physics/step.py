@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roofline.physics.bundle import Bundle
-from roofline.physics.kernel import TILE_SHAPES, FloatArray
+from roofline.physics.kernel import FloatArray, tile_inflation
 from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
 from roofline.physics.passes import LinkRates, Pass, Rates
@@ -234,71 +234,14 @@ def floors_s(
 
 
 def _inflation(bundle: Bundle, load: Load, rates: Rates) -> FloatArray:
-    """`inflation_of` a bundle; each awake expert is a GEMM of its own."""
-    return inflation_of(
+    """`tile_inflation` of a bundle; each awake expert is a GEMM of its own."""
+    return tile_inflation(
         load.units,
         bundle.columns,
         groups=load.awake,
         unit_count=rates.unit_count,
         uneven=bundle.routed,
     )
-
-
-def inflation_of(
-    units: FloatArray,
-    columns: FloatArray,
-    *,
-    groups: FloatArray | float,
-    unit_count: FloatArray | float,
-    uneven: bool,
-) -> FloatArray:
-    """Tile and wave inflation of GEMMs: `kernel.tile_inflation` for groups of equal ones.
-
-    Parameters
-    ----------
-    units : ndarray, shape (n,)
-        Rows of all groups.
-    columns : ndarray, shape (rows, 1 or n)
-        Output widths.
-    groups : ndarray or float
-        GEMMs that are launched together.
-    unit_count : ndarray or float
-        Units that tiles are dealt to.
-    uneven : bool
-        Whether rows differ between groups (routed experts).
-    """
-    groups = np.maximum(groups, 1e-9)
-    total = np.maximum(units, 1e-9)
-    rows = total / groups
-    best: FloatArray | None = None
-    widths = {tile for _, tile in TILE_SHAPES}
-    column_tiles = {width: np.ceil(columns * (1.0 / width)) for width in widths}
-    for tile_rows, tile_columns in TILE_SHAPES:
-        row_tiles = _row_tiles(rows, tile_rows, uneven) * groups
-        waves = row_tiles * column_tiles[tile_columns]
-        waves /= unit_count
-        whole = np.ceil(waves)
-        # One wave or less: split-K fills the device, only the padding of tiles remains.
-        np.copyto(waves, whole, where=whole > 1.0)
-        waves *= float(tile_rows * tile_columns)
-        best = waves if best is None else np.minimum(best, waves, out=best)
-    assert best is not None  # TILE_SHAPES is not empty
-    best *= unit_count / total
-    best /= columns
-    np.maximum(best, 1.0, out=best)
-    return best
-
-
-def _row_tiles(rows: FloatArray, tile_rows: int, routed: bool) -> FloatArray:
-    """Tiles that the rows of one GEMM fill.
-
-    The rows of routed experts differ, so that their mean number fills ``x / t`` tiles and
-    half a tile less half a row more, and at least one: the mean of the ceiling over
-    evenly spread remainders.
-    """
-    if not routed:
-        return np.ceil(rows * (1.0 / tile_rows))
-    return np.maximum(rows * (1.0 / tile_rows) + (0.5 - 0.5 / tile_rows), 1.0)
 
 
 def link_times_s(
