@@ -22,18 +22,22 @@ from specs.engine import Engine
 
 
 class Correction(Protocol):
-    """Something learned from measurements."""
+    """Something learned from measurements, asked four things.
 
-    def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
+    None says that nothing is known. A class that derives from this one gives that answer to
+    all it does not define.
+    """
+
+    def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:  # noqa: ARG002
         """Return what kernels of an engine reach on a device; None: as the engine's profile says.
 
         Arrays have a last axis of one device. Shares of peaks, bandwidth and links are in
         (0, 1]. Called once per device and engine of a table: keep what is made.
         """
-        ...
+        return None
 
-    def residual(self, keys: Keys, numbers: FloatArray) -> Residual:
-        """Return what multiplies the analytic values, and how sure that is.
+    def residual(self, keys: Keys, numbers: FloatArray) -> Residual | None:  # noqa: ARG002
+        """Return what multiplies the analytic values, and how sure that is; None: nothing does.
 
         Parameters
         ----------
@@ -42,11 +46,11 @@ class Correction(Protocol):
         numbers : ndarray, shape (len(NUMBERS), n)
             Dimensionless quantities of each case.
         """
-        ...
+        return None
 
     def power(self) -> PowerConstants | None:
         """Return constants of the power of boards; None: energies are summed as they are."""
-        ...
+        return None
 
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Return in a few words what the correction stands on here, for people."""
@@ -71,7 +75,7 @@ class CaseShares:
 
     def power(self, engine: Engine) -> PowerConstants | None:
         """Constants of the power law under this engine; None if nothing is learned."""
-        if self._correction is None or engine.overlaps or not hasattr(self._correction, "power"):
+        if self._correction is None or engine.overlaps:
             return None
         return self._correction.power()
 

@@ -119,8 +119,9 @@ COMPOSED_SLACK = 1.1
 they agree; widened by a tenth (of the log), for they hold 85 to 88% of the measurements of
 devices left out where those hold 90%."""
 
-Ask = Callable[[FloatArray], Residual]
-"""Residual of the cases of a chunk, given their `NUMBERS`, shape ``(len(NUMBERS), n)``."""
+Ask = Callable[[FloatArray], Residual | None]
+"""Residual of the cases of a chunk, given their `NUMBERS`, shape ``(len(NUMBERS), n)``; None
+where nothing is multiplied."""
 
 
 def family_of(accelerator: Accelerator) -> str:

@@ -285,13 +285,12 @@ def _price(
     correction: Correction | None,
 ) -> None:
     """Price all rows that have a setup."""
-    asks = hasattr(correction, "residual")
-    outcome.prepare((*PRICED, *CORRECTED) if asks else PRICED)
+    outcome.prepare(PRICED if correction is None else (*PRICED, *CORRECTED))
     known = [device for device in devices if device is not None]
     columns, shares = DeviceColumns.of(known), CaseShares(correction, known)
     local = np.cumsum([device is not None for device in devices]) - 1
     tasks = list(_tasks(stacks))
-    asker = _Asker(correction if asks else None, known, table)
+    asker = _Asker(correction, known, table)
 
     def run(task: _Task) -> None:
         setup = task.stack.take(task.places)

@@ -23,6 +23,7 @@ from calibration.operators.apply import ARTIFACT, OperatorLaws, load_operators
 from calibration.operators.facts import DeviceFacts, facts_of, kind_of
 from calibration.operators.features import LOCAL_CACHED_FRAC, LOCAL_MEMORY_FRAC
 from calibration.operators.laws import FloatArray
+from roofline.correction import Correction
 from roofline.devices import runs_as
 from roofline.physics.schemes import SCHEMES
 from roofline.physics.shares import Shares, engine_shares
@@ -92,8 +93,8 @@ _LEVELS = {
 }
 
 
-class OperatorCorrection:
-    """`Correction` from fitted constants of operators.
+class OperatorCorrection(Correction):
+    """`Correction` from fitted constants of operators: of what kernels reach, nothing else.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.operators.bridge import load_correction
-from roofline.correction import CaseShares
+from roofline.correction import CaseShares, Correction
 from roofline.devices import DeviceColumns
 from roofline.phase_costs import Setup
 from roofline.physics.layout import Layout
@@ -17,7 +17,7 @@ from roofline.physics.passes import decode_pass, prefill_pass
 from roofline.physics.phases import pass_cost, summed
 from roofline.physics.shares import engine_shares
 from roofline.physics.step import operator_costs
-from roofline.predict import predict_table
+from roofline.predict import predict, predict_table
 from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator, list_accelerators
 from specs.engine import get_engine, list_engines
@@ -41,7 +41,7 @@ engines = st.sampled_from(["vllm", "sglang", "trtllm", "transformers", "llama.cp
 six = st.lists(st.integers(1, 3_000), min_size=6, max_size=6)
 
 
-class Stated:
+class Stated(Correction):
     """A correction that says what the engine's profile says."""
 
     def shares(self, _accelerator, engine):
@@ -63,6 +63,18 @@ def test_profile_as_shares_prices_as_the_profile_does():
                 for name, values in plain.items():
                     if name != "error":
                         np.testing.assert_allclose(again[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_a_correction_that_multiplies_nothing_has_no_interval():
+    asked = {"model": MODELS[0], "gpu": "l4", "batch": [1, 40], "input_len": 700}
+    table = predict_table(asked, correction=Stated())
+    assert (table["standing"] == -1).all()
+    for end in ("analytic", "low", "high"):
+        np.testing.assert_array_equal(table[f"{end}_e2e_s"], table["e2e_s"])
+    one = predict(MODELS[0], "l4", batch=40, input_len=700, correction=Stated())
+    assert one.interval is None
+    assert one.e2e_s == table["e2e_s"][1]
+    assert one.basis.correction == "stated"
 
 
 @pytest.mark.parametrize("engine", ["vllm", "trtllm", "llama.cpp"])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roofline.correction import Correction
 from roofline.devices import idle_w
 from roofline.physics.power import PowerConstants
 from roofline.predict import predict, predict_table
@@ -27,14 +28,11 @@ H100 = "h100-sxm5-80gb"
 ASKED = {"model": "meta-llama/Llama-3.1-8B", "gpu": H100, "input_len": 1000, "output_len": 101}
 
 
-class Boards:
+class Boards(Correction):
     """A correction of power alone."""
 
     def __init__(self, constants=LINEAR):
         self.constants = constants
-
-    def shares(self, _accelerator, _engine):
-        return None
 
     def power(self):
         return self.constants
