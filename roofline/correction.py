@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.devices import CaseDevices
 from roofline.physics.kernel import FloatArray
 from roofline.physics.power import PowerConstants
 from roofline.physics.shares import Shares, engine_shares, stacked
@@ -73,11 +74,11 @@ class CaseShares:
             kept = self._kept[id(engine)] = engine, self._stack(engine, self._correction)
         return None if kept[1] is None else kept[1].take(index)
 
-    def power(self, engine: Engine) -> PowerConstants | None:
-        """Constants of the power law under this engine; None if nothing is learned."""
+    def put(self, case: CaseDevices, engine: Engine, index: NDArray[np.intp]) -> CaseDevices:
+        """Return cases with what kernels reach of their devices and what boards draw."""
         if self._correction is None or engine.overlaps:
-            return None
-        return self._correction.power()
+            return case
+        return case.at(self.of(engine, index), self._correction.power())
 
     def _stack(self, engine: Engine, correction: Correction) -> Shares | None:
         found = [correction.shares(device, engine) for device in self._accelerators]

@@ -4,7 +4,9 @@
 The operators are those of the passes that `roofline.predict` prices, taken apart instead
 of summed, so their times add up to the TTFT and the TPOT of the estimate. What belongs
 to no operator has rows of its own: ``host`` (launches and scheduling that the device
-waits for) and ``other requests`` (queueing and interference in a full server).
+waits for), ``other requests`` (queueing and interference in a full server) and
+``learned residual`` (what a correction of whole phases adds to the analytic time, or takes
+from it: below zero then).
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class OperatorShare:
     Parameters
     ----------
     name, kind : str
-        What it is; `kind` as in ``plan.KINDS``, or ``"host"``, ``"queueing"``.
+        What it is; `kind` as in ``plan.KINDS``, or ``"host"``, ``"queueing"``,
+        ``"residual"``.
     count : float
         Layers that have it.
     arithmetic : str
@@ -138,7 +141,7 @@ def explain(
     work = _work_of(estimate, asked.get("cached_len", 0))
     index = np.zeros(1, dtype=np.intp)
     devices = DeviceColumns.of([device]).take(index, setup.ranks)
-    devices = devices.at(CaseShares(correction, [device]).of(engine, index))
+    devices = CaseShares(correction, [device]).put(devices, engine, index)
     return Explanation(
         estimate=estimate,
         prefill=_prefill(setup, work, devices, estimate),
@@ -163,9 +166,10 @@ def _prefill(setup: Setup, work: Work, devices: CaseDevices, estimate: Estimate)
     stretches = setup.prefill_stretches(prompts, work)
     cost = setup.prefill(prompts, work, devices)
     staged = float(setup.stage_factor(stretches[0].passes)[0])
-    clock = _clock(cost, devices, work)
+    clock = _clock(cost, devices, work, stages=setup.layout.pp)
     rows = [row for s in stretches for row in _rows(s, setup, devices, staged, clock)]
-    return _phase(rows, estimate.ttft_s, float(prompts[0]), float(stretches[0].passes[0]))
+    times_s = estimate.ttft_s, _analytic_s(estimate, "ttft_s")
+    return _phase(rows, *times_s, float(prompts[0]), float(stretches[0].passes[0]))
 
 
 def _decode(
@@ -177,12 +181,20 @@ def _decode(
     stretch = setup.decode_stretch(running, work)
     clock = _clock(setup.decode(running, work, devices), devices, work)
     rows = list(_rows(stretch, setup, devices, 1.0, clock))
-    return _phase(rows, estimate.tpot_s, float(stretch.step.sequences[0]), 1.0)
+    times_s = estimate.tpot_s, _analytic_s(estimate, "tpot_s")
+    return _phase(rows, *times_s, float(stretch.step.sequences[0]), 1.0)
 
 
-def _clock(cost: PhaseCost, devices: CaseDevices, work: Work) -> float:
+def _analytic_s(estimate: Estimate, name: str) -> float:
+    """A time of the estimate before whole phases were corrected."""
+    if estimate.interval is None:
+        return float(getattr(estimate, name))
+    return estimate.interval.analytic[name]
+
+
+def _clock(cost: PhaseCost, devices: CaseDevices, work: Work, *, stages: int = 1) -> float:
     """Clock under the power limit, relative to that without."""
-    under = limited(cost, devices, work.power_limit_w)
+    under = limited(cost, devices, work.power_limit_w, stages=stages)
     if under.compute_s[0] > 0:
         return float(cost.compute_s[0] / under.compute_s[0])
     stretch = float(under.memory_s[0] / cost.memory_s[0]) if cost.memory_s[0] > 0 else 1.0
@@ -270,12 +282,16 @@ def _outside(name: str, kind: str, time_s: float) -> OperatorShare:
 
 
 def _phase(
-    rows: list[OperatorShare], time_s: float, sequences: float, passes: float
+    rows: list[OperatorShare], time_s: float, analytic_s: float, sequences: float, passes: float
 ) -> PhaseShares:
-    """Rows collapsed, ordered and set against the whole."""
-    rest_s = time_s - sum(row.time_s for row in rows)
-    if abs(rest_s) > 1e-9 * time_s:
-        rows = [*rows, _outside("other requests", "queueing", rest_s)]
+    """Rows collapsed, ordered and set against the whole, of which `analytic_s` is uncorrected."""
+    rest_s = analytic_s - sum(row.time_s for row in rows)
+    for name, kind, part_s in (
+        ("other requests", "queueing", rest_s),
+        ("learned residual", "residual", time_s - analytic_s),
+    ):
+        if abs(part_s) > 1e-9 * time_s:
+            rows = [*rows, _outside(name, kind, part_s)]
     merged = sorted(_merged(rows), key=lambda row: -row.time_s)
     shares = [replace(row, share_frac=row.time_s / time_s) for row in merged]
     return PhaseShares(

@@ -297,7 +297,7 @@ def _price(
         try:
             index = local[device_index[task.rows]]
             case = columns.take(index, setup.ranks, setup.tensor_ranks)
-            case = case.at(shares.of(setup.engine, index), shares.power(setup.engine))
+            case = shares.put(case, setup.engine, index)
             ask = asker.of(task.stack.setups, task.places, index, task.rows)
             outcome.put(task.rows, price(setup, _work(table, task.rows), case, ask))
         except RooflineError as error:

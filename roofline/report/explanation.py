@@ -8,7 +8,7 @@ from roofline.report.estimate import asked_text, misfit_text
 from roofline.report.table import table
 from specs.units import format_bytes, format_flops, format_time_s
 
-OUTSIDE = ("host", "queueing")
+OUTSIDE = ("host", "queueing", "residual")
 """Kinds of the rows that no operator of the request has; they come last, in this order."""
 
 _HEADING = ("operator", "layers", "math", "FLOPs", "memory", "sent", "time", "share", "bound")
@@ -24,6 +24,8 @@ def explanation_text(explanation: Explanation, *, least_share: float) -> str:
         decode = f"TPOT, a mean decode step of {_sequences(explanation.decode)}"
         parts += ["", *_phase(decode, explanation.decode, least_share)]
     parts += ["", "Analytic values of one rank, all layers; memory and sent are bytes moved."]
+    if estimate.interval is not None:
+        parts.append("learned residual: what measurements add to the whole, or take from it.")
     return "\n".join(parts)
 
 

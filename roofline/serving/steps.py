@@ -3,7 +3,9 @@
 
 `simulate` asks for tens of thousands of steps, so the physics is priced once on a grid
 of tokens and contexts and read by linear interpolation: kernels are flat or linear in
-both between the nodes, so that little is lost.
+both between the nodes, so that little is lost. Of a correction, steps take what kernels
+reach and what boards draw; its residual multiplies whole phases, queueing included, and is
+no factor of a step.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from roofline.devices import DeviceColumns
+from roofline.correction import CaseShares, Correction
+from roofline.devices import CaseDevices, DeviceColumns
 from roofline.phase_costs import Setup, Work, limited
 from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import sequence_cache_bytes
@@ -95,6 +98,7 @@ def step_table(
     most_tokens: int,
     most_sequences: int,
     power_limit_w: float = math.inf,
+    correction: Correction | None = None,
 ) -> StepTable:
     """Price steps of up to `most_tokens` prompt tokens and `most_sequences` sequences.
 
@@ -105,11 +109,26 @@ def step_table(
     """
     if not setup.generates:
         raise InvalidInputError(f"{setup.model.name} does not generate; predict it as a batch.")
-    device = DeviceColumns.of([accelerator])
+    cases = _Cases(setup, accelerator, correction)
     return StepTable(
-        prefill=_prefill_grid(setup, device, most_tokens + most_sequences, power_limit_w),
-        decode=_decode_grid(setup, device, most_sequences, power_limit_w),
+        prefill=_prefill_grid(setup, cases, most_tokens + most_sequences, power_limit_w),
+        decode=_decode_grid(setup, cases, most_sequences, power_limit_w),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cases:
+    """One device as any number of cases of a setup."""
+
+    setup: Setup
+    accelerator: Accelerator
+    correction: Correction | None
+
+    def of(self, size: int) -> CaseDevices:
+        """So many cases."""
+        index = np.zeros(size, dtype=np.intp)
+        case = DeviceColumns.of([self.accelerator]).take(index, self.setup.ranks)
+        return CaseShares(self.correction, [self.accelerator]).put(case, self.setup.engine, index)
 
 
 def _nodes(most: float, per_octave: int) -> FloatArray:
@@ -132,7 +151,7 @@ def _work(sequences: FloatArray, new: FloatArray, cached: FloatArray, limit_w: f
     )
 
 
-def _prefill_grid(setup: Setup, device: DeviceColumns, most: float, limit_w: float) -> _Grid:
+def _prefill_grid(setup: Setup, cases: _Cases, most: float, limit_w: float) -> _Grid:
     """One pass of tokens at mean contexts: many short prompts, one, one after a prefix."""
     # Whole passes: the simulation cuts prompts itself.
     uncut = replace(setup, engine=replace(setup.engine, prefill_chunk_tokens=0))
@@ -145,20 +164,20 @@ def _prefill_grid(setup: Setup, device: DeviceColumns, most: float, limit_w: flo
         cached += [0.0] * len(splits) + list(_CONTEXTS[1:])
         columns.append(len(splits) + len(_CONTEXTS) - 1)
     asked = _work(np.array(sequences), np.array(new), np.array(cached), limit_w)
-    case = device.take(np.zeros(asked.batch.size, dtype=np.intp), setup.ranks)
+    case = cases.of(asked.batch.size)
     cost = limited(uncut.prefill(asked.batch, asked, case), case, asked.power_limit_w)
     contexts = asked.cached_tokens + asked.new_tokens / 2.0
     return _grid(tokens, np.array(columns), contexts, cost.time_s)
 
 
-def _decode_grid(setup: Setup, device: DeviceColumns, most: float, limit_w: float) -> _Grid:
+def _decode_grid(setup: Setup, cases: _Cases, most: float, limit_w: float) -> _Grid:
     """Decode steps of sequences that all have the mean context."""
     batches = _nodes(most, 4)
     count = len(_CONTEXTS)
     sequences = np.repeat(batches, count)
     context = np.tile(np.array(_CONTEXTS), batches.size)
     asked = _work(sequences, context, np.zeros_like(context), limit_w)
-    case = device.take(np.zeros(sequences.size, dtype=np.intp), setup.ranks)
+    case = cases.of(sequences.size)
     cost = limited(setup.decode(sequences, asked, case), case, asked.power_limit_w)
     return _grid(batches, np.full(batches.size, count), context, cost.time_s)
 
@@ -173,7 +192,12 @@ def _grid(rows: FloatArray, counts: np.ndarray, columns: FloatArray, values: Flo
 
 
 def serve(
-    setup: Setup, accelerator: Accelerator, traffic: Traffic, *, power_limit_w: float = math.inf
+    setup: Setup,
+    accelerator: Accelerator,
+    traffic: Traffic,
+    *,
+    power_limit_w: float = math.inf,
+    correction: Correction | None = None,
 ) -> Outcome:
     """Simulate the traffic on one replica of a setup, with its engine's default limits.
 
@@ -191,6 +215,7 @@ def serve(
         most_tokens=most,
         most_sequences=min(sequences, limits.max_sequences or sequences),
         power_limit_w=power_limit_w,
+        correction=correction,
     )
     return simulate(traffic, limits, table)
 

@@ -218,7 +218,7 @@ def test_explain_ranks_the_requests_own_operators(capsys):
         # However long it waits for others, what the request itself does is listed first.
         assert "gate_up_proj" in names[:2]
         assert {"mlp.down_proj", "qkv_proj", "self_attn.o_proj"} < set(names)
-        assert names[-3:] == ["host", "other requests", "all"]
+        assert names[-4:] == ["host", "other requests", "learned residual", "all"]
 
 
 def test_explain_text_lists_operators(capsys):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+import roofline
+from calibration.correct import shipped
 from roofline.explain import explain
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -30,6 +32,33 @@ def test_operators_add_up_to_the_prediction(model, gpu, asked):
     # Nothing is left over for other requests: there are none in a static batch.
     assert all(row.kind != "queueing" for row in (*prefill.operators, *decode.operators))
     assert all(row.time_s >= 0.0 for row in (*prefill.operators, *decode.operators))
+
+
+CORRECTED = [
+    *STATIC,
+    (LLAMA, "H100", {"engine": "sglang", "batch": 4, "power_limit_w": 350.0}),
+    (LLAMA, "H100", {"batch": 512, "power_limit_w": 250.0, "input_len": 64}),
+    ("meta-llama/Llama-3.1-70B", "A100 SXM4 80GB", {"tp": 2, "pp": 4, "power_limit_w": 200.0}),
+    ("Qwen/Qwen3-30B-A3B", "H200", {"concurrency": 32, "power_limit_w": 300.0}),
+]
+
+
+@pytest.mark.parametrize(("model", "gpu", "asked"), CORRECTED)
+def test_the_corrected_prediction_is_what_is_taken_apart(model, gpu, asked):
+    explanation = explain(model, gpu, correction=shipped(), **asked)
+    estimate = roofline.predict(model, gpu, correction=shipped(), **asked)
+    assert explanation.estimate == estimate
+    analytic = {} if estimate.interval is None else estimate.interval.analytic
+    for phase, name in ((explanation.prefill, "ttft_s"), (explanation.decode, "tpot_s")):
+        whole_s = getattr(estimate, name)
+        time_s = {row.kind: 0.0 for row in phase.operators}
+        for row in phase.operators:
+            time_s[row.kind] += row.time_s
+        assert sum(time_s.values()) == pytest.approx(whole_s, rel=1e-9)
+        residual_s = whole_s - analytic.get(name, whole_s)
+        assert time_s.pop("residual", 0.0) == pytest.approx(residual_s, abs=1e-12)
+        # With the clock that the board's learned power leaves, nothing else is left over.
+        assert ("queueing" in time_s) == (estimate.mode == "serving")
 
 
 def test_encoders_have_a_prefill_alone():

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from calibration.correct import shipped
 from roofline.predict import predict
 from roofline.serving.arrivals import closed_loop, poisson
 from roofline.serving.simulate import simulate
@@ -49,6 +50,22 @@ def test_a_decode_step_costs_what_predict_says(batch, context):
     table = step_table(setup, device, most_tokens=8192, most_sequences=256)
     said = predict(LLAMA, device, engine="vllm", batch=batch, input_len=context, output_len=2)
     assert table(0, 0, batch, context) == pytest.approx(said.tpot_s, rel=0.03)
+
+
+@pytest.mark.parametrize("limit_w", [300.0, 700.0])
+def test_corrected_steps_cost_what_predict_says_before_its_residual(limit_w):
+    setup, device = compiled("vllm")
+    given = {"correction": shipped(), "power_limit_w": limit_w}
+    table = step_table(setup, device, most_tokens=8192, most_sequences=256, **given)
+    for tokens in (512, 8192):
+        said = predict(LLAMA, device, engine="vllm", input_len=tokens, output_len=2, **given)
+        expected_s = said.interval.analytic["ttft_s"]
+        assert table(tokens, tokens / 2, 0, 0) == pytest.approx(expected_s, rel=0.02)
+    for batch, context in ((1, 512), (64, 8192)):
+        asked = {"batch": batch, "input_len": context, "output_len": 2, **given}
+        said = predict(LLAMA, device, engine="vllm", **asked)
+        expected_s = said.interval.analytic["tpot_s"]
+        assert table(0, 0, batch, context) == pytest.approx(expected_s, rel=0.01)
 
 
 def test_a_mixed_step_is_no_less_than_either_and_no_more_than_both():
