@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from calibration.correct import LearnedCorrection
-from calibration.dataset import joined
+from calibration.dataset import joined, scenario_columns
 from calibration.evaluate import absolute_errors
 from calibration.intervals_of import METRIC_OF, METRICS
+from calibration.tune import Placing
 from specs.errors import InvalidInputError
 
 QUANTITY_OF = {metric: quantity for quantity, metric in METRIC_OF.items()}
@@ -33,8 +34,17 @@ def size_words(shapes: pd.Series) -> pd.Series:
     return pd.Series([_SIZE_WORDS[each] for each in place], index=shapes.index)
 
 
-def scored(measurements: pd.DataFrame, correction: LearnedCorrection) -> dict[str, Any]:
+def scored(
+    measurements: pd.DataFrame, correction: LearnedCorrection, *, place: Placing | None = None
+) -> dict[str, Any]:
     """Errors by metric, overall and by group.
+
+    Parameters
+    ----------
+    measurements : DataFrame
+    correction : LearnedCorrection
+    place : callable, optional
+        See `calibration.tune.Placing`. By default all names are the catalogue's.
 
     Returns
     -------
@@ -48,8 +58,11 @@ def scored(measurements: pd.DataFrame, correction: LearnedCorrection) -> dict[st
     InvalidInputError
         No row can be priced.
     """
-    plain = joined(measurements)
-    rows = joined(measurements, correction=correction)
+    scenarios = scenario_columns(measurements)
+    if place is not None:
+        scenarios = place(scenarios)
+    plain = joined(measurements, scenarios=scenarios)
+    rows = joined(measurements, scenarios=scenarios, correction=correction)
     rows = rows.join(plain[[name for name in plain if str(name).startswith("is_")]])
     good = rows["reason"].eq("")
     reasons = rows["reason"][~good].value_counts()

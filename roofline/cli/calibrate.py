@@ -156,9 +156,11 @@ def _fit(args: Namespace) -> None:
 def _eval(args: Namespace) -> None:
     from calibration.correct import from_dict
     from calibration.scored import scored
+    from roofline.cli.measured import named_measured, with_measured
 
     artifact = _artifact(args.correction)
-    found = scored(_table(args), from_dict(artifact))
+    rows = named_measured(_table(args))
+    found = scored(rows, from_dict(artifact), place=with_measured)
     if args.json:
         print_json(found)
         return
@@ -168,15 +170,16 @@ def _eval(args: Namespace) -> None:
 
 
 def _error_lines(errors: list[dict[str, Any]]) -> Iterator[str]:
-    head = f"{'':32}{'rows':>7}{'uncorrected':>13}{'median':>8}{'mean':>8}{'inside':>8}{'width':>7}"
+    names = ["all" if row["by"] == "all" else f"{row['by']} {row['group']}" for row in errors]
+    wide = max(map(len, names), default=0) + 2
+    head = f"{'':{wide}}{'rows':>7}{'uncorrected':>13}{'median':>8}{'mean':>8}{'inside':>8}{'width':>7}"
     for metric in dict.fromkeys(row["metric"] for row in errors):
         yield f"{metric}, absolute error"
         yield head
-        for row in errors:
+        for name, row in zip(names, errors, strict=True):
             if row["metric"] == metric:
-                name = row["group"] if row["by"] == "all" else f"{row['by']} {row['group']}"
                 yield (
-                    f"{name:32.32}{row['rows']:>7,}{row['uncorrected']:>13.1%}"
+                    f"{name:{wide}}{row['rows']:>7,}{row['uncorrected']:>13.1%}"
                     f"{row['corrected']:>8.1%}{row['corrected_mean']:>8.1%}"
                     f"{row['inside']:>8.1%}{row['width']:>7.2f}"
                 )

@@ -179,15 +179,15 @@ def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
     """
     from specs.errors import InvalidInputError
 
-    columns = {"gpu", "gpu_raw", "host_cpu"} & set(rows.columns)
     try:
         device = measured_device()
     except InvalidInputError:
         return rows
     title = device.title.removesuffix(", measured")
-    texts = rows[sorted(columns)].fillna("")
-    mine = texts[sorted(columns - {"gpu"})].isin([title]).any(axis=1)
-    if "gpu" in columns:
-        mine &= texts["gpu"].eq("")
-        return rows.assign(gpu=rows["gpu"].where(~mine, device.name))
-    return rows.assign(gpu=mine.map({True: device.name, False: ""}))
+    slug, said, host = (
+        rows.get(name, rows.index.to_series().map(lambda _: "")).fillna("")
+        for name in ("gpu", "gpu_raw", "host_cpu")
+    )
+    # The host of an accelerator is not what was measured.
+    mine = slug.eq("") & said.where(said.ne(""), host).eq(title)
+    return rows.assign(gpu=slug.where(~mine, device.name))

@@ -166,6 +166,14 @@ def test_rows_of_the_measured_device_are_named_and_priced_as_it(written):
     assert with_measured(scenarios.iloc[1:])["gpu"].tolist() == ["l4"]
 
 
+def test_the_host_of_another_device_is_not_the_measured_one(written):
+    pandas = pytest.importorskip("pandas")
+    device = load_gpu_file(written)
+    cpu = device.title.removesuffix(", measured")
+    rows = pandas.DataFrame({"gpu_raw": ["New GPU", "", None], "host_cpu": [cpu, cpu, "other"]})
+    assert named_measured(rows)["gpu"].tolist() == ["", device.name, ""]
+
+
 def test_without_a_measured_device_rows_stay_as_they_are(tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "none"))

@@ -75,6 +75,12 @@ def test_measuring_two_models_predicts_a_third(here, capsys):
     store = str(here / "store")
     assert main(["calibrate", "tune", "--measurements", store, "--out", mine]) == 0
     assert "8 rows of your own" in capsys.readouterr().out
+    judge = ["calibrate", "eval", "--measurements", store, "--correction", mine, "--json"]
+    assert main(judge) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert (judged["rows"], judged["not_priced"]) == (8, {})
+    devices = {row["group"] for row in judged["errors"] if row["by"] == "device"}
+    assert {device.rpartition("-")[2] for device in devices} == {"fp32", "bf16"}
     both = profiled("--model", str(here / "deep"), "--dtype", "fp32,bf16", *sizes)
     new = [row for row in both if row.model.endswith("deep")]
     assert len(new) == 4
