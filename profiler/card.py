@@ -73,8 +73,9 @@ def renewed_card(existing: str | None, made: str) -> str | None:
 
 _METHOD = (
     "Times come from a monotonic clock or device events after a warm-up. Every timed sample is in "
-    "`samples_s`, the spread in `spread_frac`; the figures of another tool stand in `raw` under "
-    "that tool's own names. A figure that was not measured is empty and `reason` says why."
+    "`samples_s`, their interquartile range over their median in `spread_frac`; the figures of "
+    "another tool stand in `raw` under that tool's own names. A figure that was not measured is "
+    "empty and `reason` says why."
 )
 
 

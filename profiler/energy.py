@@ -148,7 +148,11 @@ class PowerMeter:
     def idle(self, seconds: float | None = None) -> None:
         """Wait for `seconds`, by default as long as needed, and call them "idle"."""
         with self.window("idle"):
-            self._stop.wait(self.needed_s if seconds is None else seconds)
+            start_s = self._now()
+            while True:
+                wanted_s = self.needed_s if seconds is None else seconds
+                if (left_s := start_s + wanted_s - self._now()) <= 0 or self._stop.wait(left_s):
+                    return
 
     def result(self, name: str) -> WindowEnergy:
         """Return the energy of the window called `name`.

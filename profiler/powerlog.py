@@ -17,6 +17,8 @@ from profiler.windows import Series, counter_j, integral_j, longest_gap_s, updat
 MIN_WINDOW_S = 2.0
 MIN_UPDATES = 20
 MIN_SAMPLES = 20
+#: A sensor that updates so rarely that a window would have to be longer says nothing.
+MAX_WINDOW_S = 30.0
 #: No reading for this share of a window: the samples are not of the window.
 MAX_GAP_FRAC = 0.25
 #: Share of failed readings that a window may have.
@@ -82,9 +84,20 @@ class DeviceLog:
 
     @property
     def needed_s(self) -> float:
-        """Shortest window that says anything; a tenth more than the rules ask for."""
+        """Shortest window that says anything; a tenth more than the rules ask for.
+
+        How often a sensor updates is seen while it is read, so that this may grow.
+        """
         averaging_s = AVERAGING_S if self._averages and not self._has_counter else 0.0
-        return 1.1 * MIN_WINDOW_S + averaging_s
+        return 1.1 * max(MIN_WINDOW_S, MIN_UPDATES * self._seen_period_s()) + averaging_s
+
+    def _seen_period_s(self) -> float:
+        """Update period of the sensor that counts, so far; 0 if not seen, or beyond use."""
+        series = list(self._counter if self._has_counter else self._samples)
+        if not self._has_counter and all(value == round(value) for _, value in series):
+            return 0.0  # whole watts stand still while the sensor does not
+        period_s = update_period_s(series) or 0.0
+        return period_s if MIN_UPDATES * period_s <= MAX_WINDOW_S else 0.0
 
     def read(self, now: Callable[[], float]) -> None:
         """Read both sensors; the time of a reading is the middle of its call."""

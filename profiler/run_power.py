@@ -8,14 +8,13 @@ power is that energy over the time of the same sum.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from profiler.device import Device
 from profiler.energy import PowerMeter, WindowEnergy
 from profiler.steady import repeat_for
-
-WINDOW_S = 2.5
 
 Sync = Callable[[], object] | None
 
@@ -31,12 +30,15 @@ def idle_power(sensors: Sequence[Device]) -> tuple[float | None, str]:
 def windows(
     sensors: Sequence[Device], calls: Mapping[str, Callable[[], Any]], sync: Sync
 ) -> tuple[dict[str, WindowEnergy], dict[str, int]]:
-    """Repeat each call in a window; return the windows and how many calls each held."""
+    """Repeat each call for as long as the sensors need; return windows and calls in each."""
     counts: dict[str, int] = {}
     with PowerMeter(sensors) as meter:
         for name, call in calls.items():
             with meter.window(name):
-                counts[name] = repeat_for(call, sync=sync, seconds=WINDOW_S)
+                start_s, counts[name] = time.perf_counter(), 0
+                # A slow sensor shows only while it is read how much longer that is.
+                while (left_s := start_s + meter.needed_s - time.perf_counter()) > 0:
+                    counts[name] += repeat_for(call, sync=sync, seconds=left_s)
         return meter.results(), counts
 
 

@@ -166,7 +166,9 @@ class Measurement:
 
     n_samples: int | None = _count("quality", "samples behind the figures", zero=True)
     samples_s: tuple[float, ...] = _list("floats", "s", "every timed sample of the main figure")
-    spread_frac: float | None = _number("quality", "", "half width over median", zero=True)
+    spread_frac: float | None = _number(
+        "quality", "", "IQR over median of the samples; of prefill and decode the larger", zero=True
+    )
     quality: str = _text("quality", "ok, noisy, throttled, partial or failed", "ok")
     reason: str = _text("quality", "why a figure is missing or the point failed")
     notes: str = _text("quality", "free text")

@@ -126,3 +126,39 @@ def test_power_of_a_call_from_sensors():
     assert columns["idle_power_w"] == pytest.approx(50.0, rel=0.02)
     # 10 ms at 50 W, and what the loop around it takes on a busy machine
     assert 0.5 <= columns["energy_j"] < 1.5
+
+
+class SlowSensor(TableDevice):
+    """A counter that moves every 160 ms: 20 updates take 3.2 s, longer than 2 s."""
+
+    source = "test"
+    period_s = 0.16
+
+    def __init__(self):
+        super().__init__("a device", {})
+        self._table = {"energy_j": self._energy_j}
+
+    def _energy_j(self):
+        return 50.0 * (time.perf_counter() // self.period_s) * self.period_s
+
+
+class AveragingSensor(TableDevice):
+    """Nothing but a mean over the last second, so that the first second of a window is lost."""
+
+    source = "test"
+
+    def __init__(self):
+        super().__init__("a device", {})
+        self._table = {"average_power_w": lambda: 50.0 + time.perf_counter() % 0.1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensor", [SlowSensor, AveragingSensor])
+def test_a_window_lasts_as_long_as_its_sensor_needs(sensor):
+    target = Target(kind="cpu", devices=("cpu",), name="a processor", threads=1)
+    bench = Bench(target=target, run_id="test", sensors=[sensor()])
+    timed = Timed(call=lambda: time.sleep(0.01), samples=samples("ok"))
+    columns, why = bench.call_power(timed)
+    assert why == ""
+    assert columns["power_w"] == pytest.approx(50.0, rel=0.03)
+    assert columns["idle_power_w"] == pytest.approx(50.0, rel=0.03)
