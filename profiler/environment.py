@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.device import Device, state
+from profiler.processor import cpu_facts, is_virtual
 
 #: Distributions whose version changes a timing.
 PACKAGES = (
@@ -56,7 +56,7 @@ def describe(devices: Sequence[Device] = (), *, torch: Any = None) -> dict[str, 
         "system": platform.system(),
         "kernel": _number_of(platform.release()),
         "machine": platform.machine(),
-        "cpu": cpu_name(),
+        **cpu_facts(),
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "cpu_quota": cpu_quota(),
         "memory_bytes": memory_bytes(),
@@ -75,25 +75,7 @@ def describe(devices: Sequence[Device] = (), *, torch: Any = None) -> dict[str, 
         answer["versions"] = dict(devices[0].versions)
         answer["sensors"] = devices[0].source
         answer["devices"] = [{"name": device.name, **state(device)} for device in devices]
-    return {name: value for name, value in answer.items() if value not in (None, "", {})}
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the processor's name as the system gives it; "" if it does not."""
-    try:
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "cpu model", "Processor") and value.strip():
-                return " ".join(value.split())
-    except OSError:
-        pass
-    if sys.platform == "darwin":
-        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        try:
-            return subprocess.run(asked, capture_output=True, text=True, timeout=5).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return ""
-    return ""
+    return {name: value for name, value in answer.items() if value not in (None, "", {}, [])}
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
@@ -131,15 +113,6 @@ def load() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):
         return None
-
-
-def is_virtual(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Return whether a hypervisor says that it is there (x86 alone tells)."""
-    try:
-        flags = re.findall(r"^flags\s*:(.*)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
-    except OSError:
-        return None
-    return "hypervisor" in flags[0].split() if flags else None
 
 
 def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:

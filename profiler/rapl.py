@@ -66,7 +66,7 @@ def rapl_devices(root: Path = POWERCAP) -> list[RaplDevice]:
     SensorError
         There is no package counter, as is usual for virtual machines.
     """
-    from profiler.environment import cpu_name
+    from profiler.processor import cpu_name
 
     zones = [
         RaplZone(folder) for folder in sorted(root.glob("intel-rapl:*")) if _is_package(folder)

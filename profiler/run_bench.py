@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from profiler.device import Device, slug_of
-from profiler.environment import cpu_name, describe
+from profiler.environment import describe
+from profiler.processor import cpu_name
 from profiler.run_power import call_columns, generation_columns, idle_power, windows
 from profiler.run_target import Target
 from profiler.steady import QUALITIES, Samples, measure

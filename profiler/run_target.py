@@ -7,8 +7,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.environment import cpu_name
 from profiler.models import require
+from profiler.processor import cpu_name
 from specs.errors import InvalidInputError
 
 KINDS = ("cpu", "cuda", "xpu", "mps")

@@ -54,7 +54,7 @@ def zeus_devices() -> list[ZeusSocDevice]:
         raise SensorError("no package", "cannot read Apple or Jetson chips: install zeus.")
     from importlib.metadata import version
 
-    from profiler.environment import cpu_name
+    from profiler.processor import cpu_name
 
     try:
         chip = importlib.import_module("zeus.device.soc").get_soc()

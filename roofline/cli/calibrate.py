@@ -172,7 +172,8 @@ def _eval(args: Namespace) -> None:
 def _error_lines(errors: list[dict[str, Any]]) -> Iterator[str]:
     names = ["all" if row["by"] == "all" else f"{row['by']} {row['group']}" for row in errors]
     wide = max(map(len, names), default=0) + 2
-    head = f"{'':{wide}}{'rows':>7}{'uncorrected':>13}{'median':>8}{'mean':>8}{'inside':>8}{'width':>7}"
+    head = " " * wide
+    head += f"{'rows':>7}{'uncorrected':>13}{'median':>8}{'mean':>8}{'inside':>8}{'width':>7}"
     for metric in dict.fromkeys(row["metric"] for row in errors):
         yield f"{metric}, absolute error"
         yield head

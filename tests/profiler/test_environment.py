@@ -7,30 +7,12 @@ from pathlib import Path
 import pytest
 
 from profiler.environment import (
-    cpu_name,
     cpu_quota,
     describe,
-    is_virtual,
     memory_bytes,
     package_versions,
 )
 from profiler.nvml import nvml_devices
-
-CPUINFO = """processor\t: 0
-vendor_id\t: AuthenticAMD
-model name\t: AMD EPYC 9654   96-Core Processor
-flags\t\t: fpu vme avx512f {}
-
-"""
-
-
-def test_the_processors_name(tmp_path):
-    (tmp_path / "cpuinfo").write_text(CPUINFO.format(""))
-    assert cpu_name(tmp_path / "cpuinfo") == "AMD EPYC 9654 96-Core Processor"
-    assert is_virtual(tmp_path / "cpuinfo") is False
-    (tmp_path / "cpuinfo").write_text(CPUINFO.format("hypervisor"))
-    assert is_virtual(tmp_path / "cpuinfo") is True
-    assert is_virtual(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(
