@@ -13,7 +13,7 @@ from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, footprint
 from roofline.physics.operators import decoder_plan, encoder_plan
-from roofline.physics.passes import Pass, chunks_of, decode_pass, prefill_pass
+from roofline.physics.passes import Pass, decode_pass, prefill_pass
 from roofline.physics.phases import PhaseCost, pass_cost, pipelined_s
 from roofline.physics.plan import Plan, Whole
 from roofline.physics.power import (
@@ -132,20 +132,32 @@ class Setup:
 
     def prefill_stretches(self, sequences: FloatArray, work: Work) -> tuple[Stretch, ...]:
         """What the prefill of `sequences` prompts on one replica runs."""
-        prompt, zero = work.new_tokens, np.zeros_like(sequences)
-        passes = chunks_of(sequences * prompt, self.engine)
-        if self.encoder is None:
-            step = prefill_pass(sequences, prompt, zero, passes, work.cached_tokens)
-            return (Stretch(plan=self.decoder, step=step, passes=passes),)
-        # Encoders look both ways: whole prompts go through together, none is cut.
-        passes = np.minimum(passes, sequences)
-        step = prefill_pass(sequences, prompt, zero, passes)
-        encoding = Stretch(plan=self.encoder, step=step, passes=passes)
-        if not self.generates:
-            return (encoding,)
-        one = np.ones_like(prompt)
-        start = prefill_pass(sequences, one, prompt, one)
-        return encoding, Stretch(plan=self.decoder, step=start, passes=one)
+        prompts = self._over_prompts(sequences, work)
+        if self.encoder is None or not self.generates:
+            return (prompts,)
+        one = np.ones_like(sequences)
+        start = prefill_pass(sequences, one, work.new_tokens, one)
+        return prompts, Stretch(plan=self.decoder, step=start, passes=one)
+
+    def _over_prompts(self, sequences: FloatArray, work: Work, *, full: bool = False) -> Stretch:
+        """Passes over the tokens of prompts: their mean, or with `full` the largest of them."""
+        passes, most = np.ones_like(sequences), float(self.engine.prefill_chunk_tokens)
+        chunk: FloatArray | float = most
+        if most:
+            if self.encoder is not None:
+                # Encoders look both ways: whole prompts go through together, none is cut.
+                chunk = np.maximum(most, work.new_tokens)
+            passes = np.maximum(sequences * work.new_tokens / chunk, 1.0)
+            passes = passes if full else np.ceil(passes)
+        step = prefill_pass(
+            sequences,
+            work.new_tokens,
+            np.zeros_like(sequences),
+            passes,
+            work.cached_tokens if self.encoder is None else 0.0,
+            chunk_tokens=chunk,
+        )
+        return Stretch(plan=self.encoder or self.decoder, step=step, passes=passes)
 
     def decode_stretch(self, sequences: FloatArray, work: Work) -> Stretch:
         """Mean decode step of `sequences` sequences on one replica.
@@ -162,11 +174,18 @@ class Setup:
 
     def prefill(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
         """Prefill of `sequences` prompts on one replica, all its passes."""
+        cost = self.prefill_in_turn(sequences, work, devices)
+        if self.layout.pp == 1:
+            return cost
+        return self._staged(cost, self.stage_factor(cost, sequences, work, devices))
+
+    def prefill_in_turn(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
+        """`prefill` with one stage at work at a time."""
         first, *others = self.prefill_stretches(sequences, work)
         cost = self._cost(first, devices).scaled(first.passes)
         for stretch in others:
             cost = cost.plus(self._cost(stretch, devices).scaled(stretch.passes))
-        return self._staged(cost, first.passes)
+        return cost
 
     def decode(self, sequences: FloatArray, work: Work, devices: CaseDevices) -> PhaseCost:
         """Mean decode step of `sequences` sequences on one replica, all stages in turn."""
@@ -177,20 +196,19 @@ class Setup:
         plan, step = stretch.plan, stretch.step
         return pass_cost(plan, step, devices.rates, devices.energies, self.engine)
 
-    def stage_factor(self, passes: FloatArray) -> FloatArray:
-        """Time of `passes` passes through stages that work at once, over all in turn."""
-        stages = self.layout.pp
-        if self.engine.overlaps:
-            return np.full_like(passes, 1.0 / stages)
-        return pipelined_s(np.ones_like(passes), passes, stages)
+    def stage_factor(
+        self, in_turn: PhaseCost, sequences: FloatArray, work: Work, devices: CaseDevices
+    ) -> FloatArray:
+        """Time of a prefill with all stages at work at once, over that `in_turn`."""
+        stages, one = self.layout.pp, np.ones_like(sequences)
+        if self.engine.overlaps or stages == 1:
+            return one / stages
+        largest = self._cost(self._over_prompts(sequences, work, full=True), devices)
+        return pipelined_s(one, np.minimum(largest.time_s / in_turn.time_s, 1.0), stages)
 
-    def _staged(self, cost: PhaseCost, passes: FloatArray) -> PhaseCost:
+    def _staged(self, cost: PhaseCost, factor: FloatArray) -> PhaseCost:
         """Stages at work at once, each on its share of the layers."""
-        stages = self.layout.pp
-        if stages == 1:
-            return cost
-        factor = self.stage_factor(passes)
-        share = 1.0 / stages
+        share = 1.0 / self.layout.pp
         return replace(
             cost.scaled(factor),
             compute_j=cost.compute_j * share,

@@ -72,7 +72,8 @@ def _attention_costs(
         moved = moved + fill * rates.unit_count * item_bytes * (step.tokens > 0.0)
     else:
         beyond = DIAGONAL_KEYS / np.maximum(work.context, 1.0) if op.causal else 0.0
-        tiles = step.tokens * op.num_heads / (2.0 * DIAGONAL_KEYS * rates.unit_count)
+        full = step.tokens / step.full_frac
+        tiles = full * op.num_heads / (2.0 * DIAGONAL_KEYS * rates.unit_count)
         waves = np.maximum(tiles, 1e-9)
         compute_s = compute_s * (1.0 + padding * beyond)
         near = np.minimum(step.tokens * op.io_bytes_per_token, rates.cache_bytes)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,6 +58,12 @@ class Rates:
         """Shares that apply under an engine: none on the ideal machine."""
         return None if engine.overlaps else self.shares
 
+    def during(self, step: Pass) -> Rates:
+        """Rates with as much of the last-level cache as a full pass has per token."""
+        if isinstance(step.full_frac, float):
+            return self
+        return replace(self, cache_bytes=self.cache_bytes * step.full_frac)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
@@ -76,6 +82,9 @@ class Pass:
         Encoder tokens first seen now, and encoder tokens per sequence.
     decode : bool
         One query per sequence; latent attention absorbs.
+    full_frac : ndarray or float
+        Tokens over those of the full passes that this one, the mean of them and of a
+        shorter last one, stands for. Tiles, waves and what spills are those of full passes.
     """
 
     tokens: FloatArray
@@ -87,13 +96,7 @@ class Pass:
     cross_tokens: FloatArray
     cross_context: FloatArray
     decode: bool
-
-
-def chunks_of(tokens: FloatArray, engine: Engine) -> FloatArray:
-    """Passes that a prompt of `tokens` tokens (all sequences) is cut into."""
-    if engine.prefill_chunk_tokens <= 0:
-        return np.ones_like(tokens)
-    return np.maximum(np.ceil(tokens / engine.prefill_chunk_tokens), 1.0)
+    full_frac: FloatArray | float = 1.0
 
 
 def prefill_pass(
@@ -102,14 +105,23 @@ def prefill_pass(
     cross_tokens: FloatArray,
     passes: FloatArray,
     cached_tokens: FloatArray | float = 0.0,
+    *,
+    chunk_tokens: FloatArray | float | None = None,
 ) -> Pass:
     """Return the mean pass of a prefill of `sequences` prompts cut into `passes`.
 
     `input_tokens` are new, after `cached_tokens` of a reused prefix. A prompt cut into
     k chunks of c tokens reads its cache k times, of mean length ``(k + 1) c / 2`` plus
-    the prefix; the queries see what they would see uncut.
+    the prefix; the queries see what they would see uncut. With `chunk_tokens`, the size of
+    all chunks but the last, k passes cost k times what a pass does whatever its size, and
+    as much per token as a full one: more than in chunks of the mean size, which spill less,
+    so that no prompt gets cheaper by a token that opens another chunk.
     """
     tokens = sequences * input_tokens / passes
+    full_frac: FloatArray | float = 1.0
+    if chunk_tokens is not None and (passes > 1.0).any():
+        # A hair more, so that a full pass comes out a hair less: rounding must not open a tile.
+        full_frac = np.where(passes > 1.0, tokens / chunk_tokens * (1.0 + 1e-12), 1.0)
     per_prompt = np.maximum(passes / sequences, 1.0)
     chunk = input_tokens / per_prompt
     return Pass(
@@ -122,6 +134,7 @@ def prefill_pass(
         cross_tokens=sequences * cross_tokens / passes,
         cross_context=cross_tokens,
         decode=False,
+        full_frac=full_frac,
     )
 
 

@@ -137,7 +137,7 @@ def pass_cost(
     plan: Plan, step: Pass, rates: Rates, energies: Energies, engine: Engine
 ) -> PhaseCost:
     """One pass over the plan, host included."""
-    sums = _Sums.empty(step.tokens.shape[0], plan.layers)
+    sums, rates = _Sums.empty(step.tokens.shape[0], plan.layers), rates.during(step)
     for bundle in plan.bundles:
         _add_bundle(sums, plan, bundle, step, rates, engine)
     for op in plan.mixers:
@@ -351,10 +351,11 @@ def _in_turn(sums: _Sums, step: Pass, rates: Rates, engine: Engine) -> _Times:
     return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 
 
-def pipelined_s(time_s: FloatArray, passes: FloatArray, stages: int) -> FloatArray:
-    """Time of `passes` equal passes through `stages` stages that work at once.
+def pipelined_s(time_s: FloatArray, longest_s: FloatArray, stages: int) -> FloatArray:
+    """Time of passes through `stages` stages that work at once, `time_s` with all in turn.
 
-    ``T / s * (m + s - 1) / m`` for a total T of all stages in turn: the fill and drain
-    of a pipeline (Huang et al., "GPipe", NeurIPS 2019, section 2.3).
+    ``(T + (s - 1) t) / s`` for a longest pass t. Of m equal passes t is ``T / m``, and that
+    is ``T / s * (m + s - 1) / m``: the fill and drain of a pipeline (Huang et al., "GPipe",
+    NeurIPS 2019, section 2.3).
     """
-    return time_s / stages * (passes + stages - 1.0) / passes
+    return (time_s + (stages - 1.0) * longest_s) / stages

@@ -67,11 +67,12 @@ class OperatorCosts:
 class Load:
     """What a pass brings to a bundle; arrays of shape ``(n,)``.
 
-    `units` of the bundle's driver; `present` is 1 where there are any; `awake` routed
-    experts of this rank, 1 for what is not routed.
+    `units` of the bundle's driver, `full_units` those of a full pass; `present` is 1 where
+    there are any; `awake` routed experts of this rank, 1 for what is not routed.
     """
 
     units: FloatArray
+    full_units: FloatArray
     present: FloatArray | float
     awake: FloatArray | float
 
@@ -91,6 +92,7 @@ def load_of(plan: Plan, bundle: Bundle, step: Pass, engine: Engine) -> Load:
     positive = units > bundle.above * np.maximum(awake, 1.0)
     return Load(
         units=units,
+        full_units=units if isinstance(step.full_frac, float) else units / step.full_frac,
         present=1.0 if positive.all() else positive.astype(float),
         awake=awake,
     )
@@ -236,7 +238,7 @@ def floors_s(
 def _inflation(bundle: Bundle, load: Load, rates: Rates) -> FloatArray:
     """`tile_inflation` of a bundle; each awake expert is a GEMM of its own."""
     return tile_inflation(
-        load.units,
+        load.full_units,
         bundle.columns,
         groups=load.awake,
         unit_count=rates.unit_count,
@@ -294,7 +296,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
     pass (routed experts: as many as the tokens wake), the KV cache once per pass,
     intermediates only as far as they exceed the last-level cache.
     """
-    mixers = plan.mixers
+    mixers, rates = plan.mixers, rates.during(step)
     arrays = np.zeros((8, plan.size, step.tokens.shape[0]))
     for bundle in plan.bundles:
         _fill_bundle(arrays, plan, bundle, step, rates, engine)

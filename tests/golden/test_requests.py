@@ -78,10 +78,13 @@ def test_largest_batch_by_the_rule_of_vllm(card):
 def test_pipeline_fill():
     # 8 s of work in all, 4 passes through 2 stages: each stage holds a pass for 1 s, and
     # the last leaves after 4 + 2 - 1 = 5 s.
-    assert pipelined_s(np.array(8.0), np.array(4.0), 2) == 5.0
+    assert pipelined_s(np.array(8.0), np.array(2.0), 2) == 5.0
     # One pass finds one stage at work at a time.
-    assert pipelined_s(np.array(8.0), np.array(1.0), 2) == 8.0
-    assert pipelined_s(np.array(8.0), np.array(4.0), 1) == 8.0
+    assert pipelined_s(np.array(8.0), np.array(8.0), 2) == 8.0
+    assert pipelined_s(np.array(8.0), np.array(2.0), 1) == 8.0
+    # 6 s and then 2 s: the second stage works from 3 s to 6 s and, the short pass having
+    # waited since 4 s, from 6 s to 7 s.
+    assert pipelined_s(np.array(8.0), np.array(6.0), 2) == 7.0
 
 
 def test_energy_is_power_times_time_over_tokens(card):
