@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floors below estimates, power between idle and cap, memory that adds up."""
 
+import tomllib
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,21 +21,9 @@ from specs.engine import get_engine, list_engines
 from specs.errors import RooflineError
 from specs.model import Attention
 
-MODELS = (
-    "meta-llama/Llama-3.1-8B",
-    "Qwen/Qwen3-30B-A3B",
-    "deepseek-ai/DeepSeek-V3",
-    "google/gemma-3-27b-it",
-    "openai/gpt-oss-120b",
-    "Qwen/Qwen3-Next-80B-A3B-Instruct",
-    "google/flan-t5-xl",
-    "google-bert/bert-base-uncased",
-    "gpt2-xl",
-)
-CARDS = (
-    "h100-sxm5-80gb", "a100-sxm4-80gb", "rtx-4090", "mi300x", "l4", "tpu-v5e", "gaudi2",
-    "v100-sxm2-16gb", "gtx-1080-ti", "b200",
-)  # fmt: skip
+DRAWN = tomllib.loads(Path(__file__).with_name("drawn.toml").read_text(encoding="utf-8"))
+MODELS = (*DRAWN["models"], DRAWN["encoder"])
+CARDS = (*DRAWN["cards"], *DRAWN["unusual_cards"])
 REAL_ENGINES = tuple(name for name in list_engines() if name != "ideal")
 FORMATS = ("", "bf16", "fp16", "fp8", "int8", "int4", "q4_k_m", "mxfp4")
 

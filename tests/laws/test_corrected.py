@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The laws hold with constants learned from kernels, and without them nothing has changed."""
 
+import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,17 +24,9 @@ from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator, list_accelerators
 from specs.engine import get_engine, list_engines
 
-MODELS = (
-    "meta-llama/Llama-3.1-8B",
-    "Qwen/Qwen3-30B-A3B",
-    "deepseek-ai/DeepSeek-V3",
-    "google/gemma-3-27b-it",
-    "openai/gpt-oss-120b",
-    "Qwen/Qwen3-Next-80B-A3B-Instruct",
-    "google/flan-t5-xl",
-    "gpt2-xl",
-)
-CARDS = ("h100-sxm5-80gb", "h100-pcie-80gb", "b200", "a100-sxm4-80gb", "rtx-4090", "mi300x", "l4")
+DRAWN = tomllib.loads(Path(__file__).with_name("drawn.toml").read_text(encoding="utf-8"))
+MODELS = DRAWN["models"]
+CARDS = (*DRAWN["cards"], "h100-pcie-80gb", "b200")
 TIMES = ("ttft_s", "tpot_s", "e2e_s")
 DEVICES = [row.name for row in list_accelerators()]
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A better card is never slower; a lower limit is never faster and never hotter."""
 
+import tomllib
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +15,9 @@ from roofline.predict import predict_table
 from specs.catalogue import get_accelerator
 from specs.engine import list_engines
 
-MODELS = (
-    "meta-llama/Llama-3.1-8B",
-    "Qwen/Qwen3-30B-A3B",
-    "deepseek-ai/DeepSeek-V3",
-    "google/gemma-3-27b-it",
-    "openai/gpt-oss-120b",
-    "Qwen/Qwen3-Next-80B-A3B-Instruct",
-    "google/flan-t5-xl",
-    "gpt2-xl",
-)
-CARDS = ("h100-sxm5-80gb", "a100-sxm4-80gb", "rtx-4090", "mi300x", "l4")
+DRAWN = tomllib.loads(Path(__file__).with_name("drawn.toml").read_text(encoding="utf-8"))
+MODELS = DRAWN["models"]
+CARDS = DRAWN["cards"]
 TIMES = ("ttft_s", "tpot_s", "e2e_s", "floor_ttft_s", "floor_tpot_s", "floor_e2e_s")
 
 SERVING_SLACK = 0.02

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws hold with the correction that ships: bounds, order of intervals, and what follows."""
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,20 +18,9 @@ from roofline.residual import QUANTITIES, STANDINGS
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine
 
-MODELS = (
-    "meta-llama/Llama-3.1-8B",
-    "Qwen/Qwen3-30B-A3B",
-    "deepseek-ai/DeepSeek-V3",
-    "google/gemma-3-27b-it",
-    "openai/gpt-oss-120b",
-    "google/flan-t5-xl",
-    "google-bert/bert-base-uncased",
-    "gpt2-xl",
-)
-CARDS = (
-    "h100-sxm5-80gb", "a100-sxm4-80gb", "rtx-4090", "mi300x", "l4", "tpu-v5e", "gaudi2",
-    "v100-sxm2-16gb", "gtx-1080-ti", "b200",
-)  # fmt: skip
+DRAWN = tomllib.loads(Path(__file__).with_name("drawn.toml").read_text(encoding="utf-8"))
+MODELS = (*DRAWN["models"], DRAWN["encoder"])
+CARDS = (*DRAWN["cards"], *DRAWN["unusual_cards"])
 TIMES = ("ttft_s", "tpot_s", "e2e_s")
 SLACK = 1e-9
 

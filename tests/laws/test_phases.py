@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phases against sums written out: growing decode, operators, tensor parallelism, fusion."""
 
+import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,18 +20,9 @@ from roofline.setups import FormatNames, as_model, formats_of
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine, list_engines
 
-MODELS = (
-    "meta-llama/Llama-3.1-8B",
-    "Qwen/Qwen3-30B-A3B",
-    "deepseek-ai/DeepSeek-V3",
-    "google/gemma-3-27b-it",
-    "openai/gpt-oss-120b",
-    "Qwen/Qwen3-Next-80B-A3B-Instruct",
-    "mistralai/Mistral-7B-v0.1",
-    "google/flan-t5-xl",
-    "gpt2-xl",
-)
-CARDS = ("h100-sxm5-80gb", "a100-sxm4-80gb", "rtx-4090", "mi300x", "l4")
+DRAWN = tomllib.loads(Path(__file__).with_name("drawn.toml").read_text(encoding="utf-8"))
+MODELS = (*DRAWN["models"], "mistralai/Mistral-7B-v0.1")
+CARDS = DRAWN["cards"]
 
 models, cards = st.sampled_from(MODELS), st.sampled_from(CARDS)
 engines = st.sampled_from(list_engines())
