@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks.figures import load_figures
 from calibration.dataset import joined, log_ratios
-from calibration.evaluate import FOLDS, TARGETS_FITTED, kernels_without, priced_rows, reportable
+from calibration.evaluate import FOLDS, TARGETS_FITTED, priced_rows, reportable, unseen_fold
 from calibration.residuals import (
     described,
     fit_staged,
@@ -132,9 +132,9 @@ def _parts(rows: pd.DataFrame, columns: list[str]) -> list[tuple[pd.DataFrame, p
     """Rows to fit on and rows left out, priced by kernel constants without their devices."""
     found = []
     for fitted, left in folds(rows, SPLIT, count=FOLDS):
-        kernels = kernels_without(sorted(set(rows.loc[left, "is_gpu"])))
+        train, kernels = unseen_fold(rows, fitted & trusted(rows), left, columns=columns)
         test = joined(rows.loc[left, columns], kernels=kernels)
-        found.append((rows[fitted & trusted(rows)], test.set_index(rows.index[left])))
+        found.append((train, test.set_index(rows.index[left])))
     return found
 
 

@@ -22,9 +22,13 @@ def card_of(artifact: Mapping[str, Any], *, name: str = "correction") -> str:
     parts = [
         f"# Card of {name}.json",
         "What remains of measured over analytic times and powers, learned from published "
-        "measurements by `calibration.fit`; constants of kernels lie in `operators.json`, with "
-        "a card of their own.",
-        _facts(meta),
+        "measurements by `calibration.fit`; "
+        + (
+            "constants of kernels were fitted with it."
+            if "operators" in artifact
+            else "constants of kernels lie in `operators.json`, with a card of their own."
+        ),
+        _facts(meta) + _kernels(artifact.get("operators")),
         *_errors(meta["errors"]),
         _coverage(meta["coverage"]),
         _rows(meta["rows_by_engine"]),
@@ -41,6 +45,18 @@ def _facts(meta: Mapping[str, Any]) -> str:
         f"{meta['devices']} devices, {meta['models']} models\n"
         f"- data: SHA-256 `{meta['data_sha256']}` of the table as CSV\n"
         f"- command: `{meta['command']}`"
+    )
+
+
+def _kernels(operators: Mapping[str, Any] | None) -> str:
+    """What constants of kernels were fitted on, where the artifact holds them."""
+    if operators is None:
+        return ""
+    meta = operators["meta"]
+    kept = f"; as shipped: {', '.join(meta['kept'])}" if meta["kept"] else ""
+    return (
+        f"\n- kernels: {meta['rows']:,} rows of {', '.join(meta['devices'])} (SHA-256 "
+        f"`{meta['data_hash']}...`); fitted: {', '.join(meta['fitted'])}{kept}"
     )
 
 

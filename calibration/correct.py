@@ -4,8 +4,9 @@
     predict(..., correction=shipped())
 
 The file holds the residual models of TTFT and TPOT, the ends of intervals, constants of
-power, and what a user's own rows added (`calibration.tune`); constants of kernels lie in a
-file of their own. Nothing is unpickled and nothing of the fit is imported.
+power, and what a user's own rows added (`calibration.tune`). Constants of kernels lie in a file
+of their own, unless they were fitted with the correction (``--kernels``): then it holds them
+too. Nothing is unpickled and nothing of the fit is imported.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from calibration.intervals_of import ends_of, group_of
+from calibration.operators.apply import from_dict as laws_from
 from calibration.operators.bridge import OperatorCorrection, load_correction
 from calibration.own import BLOCKS, narrowed
 from calibration.staged import KINDS, Block, Staged, level_of
@@ -197,12 +199,12 @@ def load(path: Path) -> LearnedCorrection:
 
 def from_dict(raw: Mapping[str, Any]) -> LearnedCorrection:
     """Read what `calibration.fit` made."""
-    power = raw.get("power")
+    power, operators = raw.get("power"), raw.get("operators")
     return LearnedCorrection(
         models={name: Staged.from_json(each) for name, each in raw["targets"].items()},
         intervals=raw["intervals"],
         constants=None if power is None else PowerConstants(**power),
-        kernels=load_correction(),
+        kernels=OperatorCorrection(laws_from(operators)) if operators else load_correction(),
         own={name: read_blocks(each) for name, each in raw.get("own", {}).items()},
         families={name: tuple(each) for name, each in raw["families"].items()},
         meta=raw["meta"],

@@ -2,9 +2,9 @@
 """Predictions for rows whose whole group was left out of everything that is fitted.
 
 Kernel constants, residual models and constants of power are fitted anew without the group:
-its kernels, its requests, all its sources; then the rows are priced as a user's question
-would be. `out_of_fold` gives every row its answer from the fold that left it out; tables and
-intervals are made from that and nothing else.
+its kernels, its requests, all its sources; the rows that are fitted on are priced anew with
+those constants, and the rows left out as a user's question would be. `out_of_fold` gives every
+row its answer from the fold that left it out; tables and intervals are made from that alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pandas as pd
 
 from calibration.correct import LearnedCorrection
 from calibration.dataset import METRICS, joined
-from calibration.operators.apply import load_operators
 from calibration.operators.bridge import OperatorCorrection, load_correction
 from calibration.operators.holdout import without
 from calibration.power.cases import rows_of, usable
@@ -41,18 +40,50 @@ NO_INTERVALS = {
 Say = Callable[[str], None]
 
 
-def priced_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of measurements that can be priced, with the shipped kernel constants."""
-    rows = joined(table, kernels=load_correction())
+def priced_rows(table: pd.DataFrame, kernels: OperatorCorrection | None = None) -> pd.DataFrame:
+    """Rows of measurements that can be priced, with the shipped kernel constants or others."""
+    rows = joined(table, kernels=kernels or load_correction())
     return rows[rows["reason"].eq("")].reset_index(drop=True)
 
 
-def kernels_without(devices: Sequence[str]) -> OperatorCorrection:
-    """Kernel constants as if some devices had never been measured."""
-    laws = load_operators()
-    measured = {name for pool in laws.pools.values() for name in pool.devices}
+def kernels_without(
+    devices: Sequence[str], kernels: OperatorCorrection | None = None
+) -> OperatorCorrection:
+    """Kernel constants, the shipped ones or others, as if some devices were never measured."""
+    whole = kernels or load_correction()
+    measured = {name for pool in whole.laws.pools.values() for name in pool.devices}
     left = sorted(set(devices) & measured)
-    return OperatorCorrection(without(laws, left)) if left else load_correction()
+    return OperatorCorrection(without(whole.laws, left)) if left else whole
+
+
+def unseen_fold(
+    rows: pd.DataFrame,
+    fitted: np.ndarray,
+    left: np.ndarray,
+    *,
+    columns: Sequence[str],
+    kernels: OperatorCorrection | None = None,
+) -> tuple[pd.DataFrame, OperatorCorrection]:
+    """Rows to fit on and kernel constants, neither of which knows the devices left out.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `priced_rows`, with `kernels`.
+    fitted, left : ndarray of bool
+        Rows to fit on, and rows of the devices left out.
+    columns : sequence of str
+        Columns of the table of measurements, as before pricing.
+    kernels : OperatorCorrection, optional
+        Constants that know all devices; the shipped ones by default.
+    """
+    whole = kernels or load_correction()
+    others = kernels_without(sorted(set(rows["is_gpu"][left])), whole)
+    train = rows[fitted]
+    if others is whole:
+        return train, others
+    priced = joined(train[list(columns)], kernels=others)
+    return priced.set_index(train.index), others
 
 
 def power_constants(rows: pd.DataFrame) -> PowerConstants | None:
@@ -95,6 +126,7 @@ def out_of_fold(
     *,
     columns: Sequence[str],
     count: int = FOLDS,
+    kernels: OperatorCorrection | None = None,
     say: Say | None = None,
 ) -> pd.DataFrame:
     """Predicted figures of rows, each from a correction that never saw its group.
@@ -102,11 +134,13 @@ def out_of_fold(
     Parameters
     ----------
     rows : DataFrame
-        From `priced_rows`.
+        From `priced_rows`, with `kernels`.
     split : str
         Of ``split.SPLITS``.
     columns : sequence of str
         Columns of the table of measurements, as before pricing.
+    kernels : OperatorCorrection, optional
+        Kernel constants that know all devices; the shipped ones by default.
 
     Returns
     -------
@@ -117,10 +151,10 @@ def out_of_fold(
     for number, (fitted, left) in enumerate(folds(rows, split, count=count)):
         if say is not None:
             say(f"{split}: fold {number + 1} of {count}")
-        train, test = rows[fitted], rows[left]
-        apart = split == "unseen device"
-        kernels = kernels_without(sorted(set(test["is_gpu"]))) if apart else None
-        correction = fitted_correction(train, kernels=kernels)
+        test, train, others = rows[left], rows[fitted], kernels
+        if split == "unseen device":
+            train, others = unseen_fold(rows, fitted, left, columns=columns, kernels=kernels)
+        correction = fitted_correction(train, kernels=others)
         priced = joined(test[list(columns)], correction=correction)
         found = pd.DataFrame({name: priced[f"predicted_{name}"] for name in METRICS})
         found["standing"] = priced["p_standing"]

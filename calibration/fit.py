@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the correction that ships: residual models, power, intervals, and what to say of them.
 
-roofline calibrate fit --measurements FILE... --out correction.json
+roofline calibrate fit --measurements FILE... [--kernels DIR] --out correction.json
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,12 @@ from calibration.evaluate import (
     priced_rows,
     reportable,
 )
-from calibration.intervals import coverage, table
+from calibration.intervals import LEAST_DEVICES, coverage, table
+from calibration.intervals import LEAST_ROWS as LEAST_SCORED
 from calibration.intervals_of import METRICS
+from calibration.operators.apply import load_operators, to_dict
+from calibration.operators.bridge import OperatorCorrection
+from calibration.operators.fit import refitted
 from calibration.residuals import trusted
 from specs.errors import InvalidInputError
 
@@ -37,7 +42,9 @@ SPLITS = {"interpolated": "unseen device", "measured here": "known device"}
 """Split whose errors make the intervals of each standing."""
 
 
-def fit(measurements: pd.DataFrame, *, say: Say | None = None) -> dict[str, Any]:
+def fit(
+    measurements: pd.DataFrame, *, kernels: Path | None = None, say: Say | None = None
+) -> dict[str, Any]:
     """Fit everything and return the artifact's content.
 
     Parameters
@@ -45,25 +52,27 @@ def fit(measurements: pd.DataFrame, *, say: Say | None = None) -> dict[str, Any]
     measurements : DataFrame
         Columns as `calibration.dataset` reads them; ``trust`` below a half marks rows to
         report on and not to fit on.
+    kernels : Path, optional
+        Folder of measured kernels (`calibration.operators.tables`) that the laws of operators
+        are fitted on, here and in each fold without the devices left out. They are then part
+        of the artifact. Without it, and for operators that it lacks, the shipped laws count.
     say : callable, optional
         Called with what is being done.
 
     Raises
     ------
     InvalidInputError
-        Too few rows can be priced.
+        Too few rows or devices can be priced, or no operator can be fitted on `kernels`.
     """
-    rows = priced_rows(measurements)
-    if int(trusted(rows).sum()) < LEAST_ROWS:
-        raise InvalidInputError(
-            f"only {int(trusted(rows).sum())} rows can be fitted on, {LEAST_ROWS} are needed; "
-            f"`roofline calibrate tune` adds a few rows of your own to the shipped correction."
-        )
+    laws = None if kernels is None else refitted(kernels, load_operators(), say=say)
+    known = None if laws is None else OperatorCorrection(laws)
+    rows = priced_rows(measurements, known)
+    _check_enough(rows[trusted(rows)])
     left_out = {
-        split: out_of_fold(rows, split, columns=list(measurements.columns), say=say)
+        split: out_of_fold(rows, split, columns=list(measurements.columns), kernels=known, say=say)
         for split in SPLITS.values()
     }
-    fitted = fitted_correction(rows)
+    fitted = fitted_correction(rows, kernels=known)
     sure = trusted(rows)
     intervals = {
         standing: table(rows[sure], left_out[split][sure]) for standing, split in SPLITS.items()
@@ -75,7 +84,24 @@ def fit(measurements: pd.DataFrame, *, say: Say | None = None) -> dict[str, Any]
         "intervals": intervals,
         "families": {name: list(each) for name, each in fitted.families.items()},
         "meta": _meta(measurements, rows, fitted, left_out),
+        **({} if laws is None else {"operators": to_dict(laws)}),
     }
+
+
+def _check_enough(rows: pd.DataFrame) -> None:
+    """Refuse rows that fit nothing, or no interval, before minutes are spent on them."""
+    if len(rows) < LEAST_ROWS:
+        raise InvalidInputError(
+            f"only {len(rows)} rows can be fitted on, {LEAST_ROWS} are needed; "
+            f"`roofline calibrate tune` adds a few rows of your own to the shipped correction."
+        )
+    told = [rows["is_gpu"][rows[f"measured_{metric}"] > 0.0] for metric in METRICS]
+    if not any(len(gpus) >= LEAST_SCORED and gpus.nunique() >= LEAST_DEVICES for gpus in told):
+        raise InvalidInputError(
+            f"no figure has {LEAST_SCORED} rows on {LEAST_DEVICES} devices or more, so that "
+            f"nothing would say how sure predictions are; `roofline calibrate tune` adds rows of "
+            f"few devices to the shipped correction."
+        )
 
 
 def _short(values: Mapping[str, float]) -> dict[str, float]:
@@ -90,10 +116,11 @@ def _meta(
 ) -> dict[str, Any]:
     digest = hashlib.sha256(measurements.to_csv(index=False).encode()).hexdigest()
     unseen = left_out["unseen device"]
+    own = "--kernels KERNELS " if "fitted" in fitted.kernels.laws.meta else ""
     return {
         "date": datetime.date.today().isoformat(),
         "data_sha256": digest,
-        "command": "roofline calibrate fit --measurements FIGURES --out correction.json",
+        "command": f"roofline calibrate fit --measurements FIGURES {own}--out correction.json",
         "rows": len(rows),
         "rows_fitted": int(trusted(rows).sum()),
         "devices": int(rows["is_gpu"].nunique()),

@@ -37,7 +37,8 @@ def ends_of(
     chosen = intervals[name]
     ends = chosen.get(group, {}).get(metric) or chosen["all"].get(metric)
     if ends is None:
-        # Never measured in enough places: as unsure as the end-to-end time.
-        ends = chosen["all"]["e2e_s"]
+        # Never measured in enough places: as unsure as the end-to-end time, or as anything is.
+        widest = max(chosen["all"].values(), key=lambda pair: pair[1] - pair[0])
+        ends = chosen["all"].get("e2e_s", widest)
     widen = WIDER if standing == 2 else 1.0
     return ends[0] * widen, ends[1] * widen

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,13 @@ def _tables(path: Path) -> list[pd.DataFrame]:
     if not path.exists():
         raise InvalidInputError(f"no file or folder {path}; check the path.")
     if not path.is_dir():
-        return [_read(path)]
+        return [read_table(path)]
     files = sorted(
         each
         for each in path.iterdir()
         if each.suffix.lower() in SUFFIXES and not each.name.startswith((".", "_"))
     )
-    tables = [_read(each) for each in files]
+    tables = [read_table(each) for each in files]
     if (path / SOURCES).exists():
         trust = trust_of(path / SOURCES)
         for table in tables:
@@ -105,7 +105,16 @@ def trust_of(path: Path) -> dict[str, float]:
     }
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(
+    path: Path, *, needed: Sequence[str] = NEEDED, what: str = "measurements"
+) -> pd.DataFrame:
+    """Read one file of `SUFFIXES` that has all columns `needed`.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none, cannot be read, or lacks a column; `what` it should hold is then named.
+    """
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
@@ -121,11 +130,12 @@ def _read(path: Path) -> pd.DataFrame:
             )
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read as a table ({error}).") from None
-    missing = [name for name in NEEDED if name not in table.columns]
+    missing = [name for name in needed if name not in table.columns]
     if missing:
+        hint = f"it has to have {', '.join(needed)}"
         raise InvalidInputError(
-            f"{path} is no table of measurements: it lacks {', '.join(missing)}; "
-            f"see `roofline import`."
+            f"{path} is no table of {what}: it lacks {', '.join(missing)}; "
+            f"{hint if needed is not NEEDED else 'see `roofline import`'}."
         )
     return table
 

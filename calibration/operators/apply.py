@@ -100,8 +100,8 @@ class OperatorLaws:
         return law.time_s(self.constants(operator, facts, engine), used)
 
 
-def to_json(pools: Mapping[str, Pool], arithmetic: Mapping[str, str], meta: Any) -> str:
-    """Text of an artifact: coordinates of the laws, to three decimals."""
+def to_dict(laws: OperatorLaws) -> dict[str, Any]:
+    """Content of an artifact: coordinates of the laws, to three decimals."""
 
     def flat(x: FloatArray) -> list[float]:
         return [round(float(value), 3) for value in x]
@@ -109,7 +109,7 @@ def to_json(pools: Mapping[str, Pool], arithmetic: Mapping[str, str], meta: Any)
     operators = {
         name: {
             "law": pool.law,
-            "arithmetic": arithmetic[name],
+            "arithmetic": laws.arithmetic[name],
             "powered": pool.powered,
             "params": list(LAWS[pool.law].names),
             "population": flat(pool.population),
@@ -129,25 +129,28 @@ def to_json(pools: Mapping[str, Pool], arithmetic: Mapping[str, str], meta: Any)
                 for key, offsets in sorted(pool.engines.items())
             },
         }
-        for name, pool in sorted(pools.items())
+        for name, pool in sorted(laws.pools.items())
     }
-    body = {"schema": SCHEMA, "meta": meta, "operators": operators}
-    return json.dumps(body, separators=(",", ":"), sort_keys=True) + "\n"
+    return {"schema": SCHEMA, "meta": laws.meta, "operators": operators}
 
 
-def from_json(text: str) -> OperatorLaws:
-    """Read an artifact.
+def to_json(laws: OperatorLaws) -> str:
+    """Text of an artifact."""
+    return json.dumps(to_dict(laws), separators=(",", ":"), sort_keys=True) + "\n"
+
+
+def from_dict(body: Mapping[str, Any]) -> OperatorLaws:
+    """Read an artifact's content.
 
     Raises
     ------
     SpecDataError
         It is of another schema, or its laws have other constants than this version's.
     """
-    body = json.loads(text)
     if body.get("schema") != SCHEMA:
         raise SpecDataError(
             f"operator constants have schema {body.get('schema')!r}, this version reads {SCHEMA}; "
-            f"fit them again: python -m calibration.operators.fit --kernels DIR --out FILE."
+            f"fit them again with --kernels DIR."
         )
     operators = body["operators"]
     return OperatorLaws(
@@ -186,4 +189,4 @@ def _pool(name: str, raw: Mapping[str, Any]) -> Pool:
 @lru_cache(maxsize=4)
 def load_operators(path: Path = ARTIFACT) -> OperatorLaws:
     """Read the shipped constants, or those of another file."""
-    return from_json(Path(path).read_text(encoding="utf-8"))
+    return from_dict(json.loads(Path(path).read_text(encoding="utf-8")))

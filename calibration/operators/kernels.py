@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measured kernels, read from Parquet tables and cleaned into arrays per operator.
+"""Measured kernels, read from tables (`tables`) and cleaned into arrays per operator.
 
 One `Sample` holds the rows of one device and one operator family (``gemm_bf16``,
 ``decode``): terms of the law, seconds, engine, and which rows are read from memory
@@ -8,7 +8,6 @@ rather than from a warm cache. pandas is imported when tables are read.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from calibration.operators.facts import DeviceFacts, facts_of
 from calibration.operators.laws import FloatArray
 from calibration.operators.readers import FAMILIES, RANKS, Family
+from calibration.operators.tables import Say, kernel_tables
 from specs.catalogue import get_accelerator
-from specs.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +31,9 @@ else:
 
 MOST_ROWS = 1200
 """Rows kept per device and operator, an even draw over engines and versions."""
+
+LEAST_ROWS = 30
+"""Fewer kernels of one device, operator and table are no sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,42 +81,20 @@ class Sample:
         return replace(self, law="constant", terms={"plain_s": self.plain_s}, headroom=1.0)
 
 
-def table_paths(folder: Path) -> list[Path]:
-    """Kernel tables of a folder.
+def read_samples(
+    folder: Path, *, most_rows: int = MOST_ROWS, seed: int = 0, say: Say | None = None
+) -> list[Sample]:
+    """Samples of every device and operator family in a folder of kernel tables.
 
     Raises
     ------
     InvalidInputError
-        The folder holds none.
+        As `tables.kernel_tables`.
+    UnknownNameError
+        A table of kernels names a device that the catalogue lacks.
     """
-    paths = sorted(Path(folder).glob("*.parquet"))
-    if not paths:
-        raise InvalidInputError(
-            f"no kernel tables (*.parquet) in {folder}; give the folder that holds them."
-        )
-    return paths
-
-
-def data_hash(folder: Path) -> str:
-    """SHA-256 of the tables' names and contents, first 16 digits."""
-    digest = hashlib.sha256()
-    for path in table_paths(folder):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def read_samples(folder: Path, *, most_rows: int = MOST_ROWS, seed: int = 0) -> list[Sample]:
-    """Samples of every device and operator family in a folder of kernel tables."""
-    import pandas as pd
-
     found: list[Sample] = []
-    for path in table_paths(folder):
-        table = pd.read_parquet(path)
-        for column in ("launch", "op_detail", "kernel", "kv_dtype", "framework_version"):
-            if column not in table:
-                table[column] = ""
-        table = table[np.isfinite(table.latency_s) & (table.latency_s > 0)]
+    for table in kernel_tables(folder, say=say):
         facts = facts_of(get_accelerator(str(table.gpu.iloc[0])), ranks=RANKS)
         for family in FAMILIES.values():
             sample = _sample(table, facts, family, most_rows, seed)
@@ -129,7 +109,7 @@ def _sample(
     rows = table[(table.op == family.op) & (table.dtype == family.dtype)]
     if len(rows):
         rows = rows[np.asarray(family.where(rows), bool)]
-    if len(rows) < 30:
+    if len(rows) < LEAST_ROWS:
         return None
     groups = rows.groupby(["framework", "framework_version"], dropna=False)
     each = max(1, most_rows // max(groups.ngroups, 1))

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MEASUREMENTS = "Parquet, CSV, JSON or JSONL files, or folders of them"
+_KERNELS = (
+    "folder of measured kernels to fit the laws of operators on: files as records export writes "
+    "them, the store of profile --kernels, or tables with gpu, op, dtype, latency_s and sizes "
+    "(default: the laws that come with roofline)"
+)
 _CORRECTION = "file that fit or tune wrote (default: the one that comes with roofline)"
 
 
@@ -41,6 +46,7 @@ def add_arguments(parser: Parser) -> None:
 
     one = action("fit", "fit a correction to measurements, with held-out errors (minutes)", _fit)
     measured(one)
+    one.add_argument("--kernels", type=Path, metavar="DIR", help=_KERNELS)
     one.add_argument("--out", type=Path, required=True, metavar="A.json", help="file to write")
     one = action("eval", "errors on measurements, corrected beside uncorrected", _eval)
     measured(one)
@@ -141,12 +147,15 @@ def _fit(args: Namespace) -> None:
     from calibration.fit import fit
 
     with _Progress() as say:
-        artifact = fit(_table(args), say=say)
+        artifact = fit(_table(args), kernels=args.kernels, say=say)
     card = _write(args.out, artifact)
     meta = artifact["meta"]
+    laws = artifact["operators"]["meta"] if args.kernels is not None else None
     if args.json:
-        print_json({"path": str(args.out), "card": str(card), "meta": meta})
+        print_json({"path": str(args.out), "card": str(card), "meta": meta, "kernels": laws})
         return
+    if laws is not None and laws["kept"]:
+        _say(f"laws as shipped, for {args.kernels} lacks them: {', '.join(laws['kept'])}")
     print_text(
         f"{args.out}: fitted on {meta['rows_fitted']:,} rows of {meta['devices']} devices\n"
         f"{card}: how wrong it is\nuse it with: roofline predict ... --correction {args.out}"

@@ -14,6 +14,7 @@ from calibration.evaluate import (  # noqa: E402  # noqa: E402
     out_of_fold,
     priced_rows,
     reportable,
+    unseen_fold,
 )
 from calibration.fit import LEAST_ROWS, fit  # noqa: E402
 from calibration.operators.apply import load_operators  # noqa: E402
@@ -74,6 +75,29 @@ def test_too_few_rows_are_refused_and_told_of_tune():
     table = pd.concat([table] * 30, ignore_index=True).assign(trust=0.1)
     with pytest.raises(InvalidInputError, match="only 0 rows"):
         fit(table)
+
+
+def test_figures_of_too_few_devices_are_refused():
+    with pytest.raises(InvalidInputError, match=r"no figure .* 5 devices .*calibrate tune"):
+        fit(_table({**dict.fromkeys(OTHERS, 1.2), ODD: 1.2}))
+
+
+def test_rows_to_fit_on_are_priced_without_the_kernels_left_out():
+    measured, relative = "h100-sxm5-80gb", "h100-pcie-80gb"
+    table = _table({measured: 1.0, relative: 1.0}, each=8)
+    rows, columns = priced_rows(table), list(table.columns)
+    left = rows["is_gpu"].eq(measured).to_numpy()
+    train, kernels = unseen_fold(rows, ~left, left, columns=columns)
+    assert measured not in kernels.laws.pools["gemm_bf16"].devices
+    assert train.index.equals(rows.index[~left])
+    assert list(train.columns) == list(rows.columns)
+    # What a family reaches is a mean in which the device left out took part.
+    assert (train["p_tpot_s"] / rows["p_tpot_s"][~left]).sub(1.0).abs().min() > 1e-4
+    np.testing.assert_array_equal(train["p_floor_tpot_s"], rows["p_floor_tpot_s"][~left])
+    # The relative has no kernels that could be left out.
+    again, same = unseen_fold(rows, left, ~left, columns=columns)
+    assert same is kernels_without([])
+    pd.testing.assert_frame_equal(again, rows[left])
 
 
 def test_kernels_of_a_device_left_out_are_gone():

@@ -133,6 +133,9 @@ def test_ends_are_borrowed_and_widened():
     assert ends(0, "local", "tpot_s") == (-0.1, 0.2)  # nothing but latency is known there
     assert ends(2, "local", "tpot_s") == pytest.approx((-0.7 * WIDER, 0.8 * WIDER))
     assert ends(1, "local", "power_mean_w") == (-0.3, 0.4)
+    del kept["interpolated"]["all"]["e2e_s"]  # then as unsure as what is least sure
+    kept["interpolated"]["all"]["power_w"] = [-0.1, 0.1]
+    assert ends(1, "local", "ttft_s") == (-0.5, 0.6)
 
 
 def test_every_quantity_has_its_metric():

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
+import numpy as np
 import pytest
 
+import roofline
 from roofline.cli import main as face
+from specs.catalogue import get_accelerator
+from specs.engine import get_engine
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
+
+from calibration import evaluate  # noqa: E402
+from calibration.correct import load, shipped  # noqa: E402
+from calibration.dataset import joined  # noqa: E402
+from calibration.evaluate import fitted_correction  # noqa: E402
+
+TABLE = ("--measurements", "benchmarks/data/figures/docs_misc.csv")
 
 WORDS = ["meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--batch", "2", "--input-len", "256"]
 
@@ -98,6 +109,8 @@ def test_card_of_the_shipped_correction_is_the_committed_one(capsys):
         (["eval", "--measurements", "no.csv"], "no file or folder no.csv"),
         (["tune", "--measurements", "no.csv"], "no file or folder no.csv"),
         (["fit", "--measurements", "no.csv", "--out", "a.json"], "no file or folder no.csv"),
+        (["fit", "--kernels", "no", *TABLE, "--out", "a.json"], "no folder no; give the one that"),
+        (["fit", "--kernels", ".github", *TABLE, "--out", "a.json"], "no kernel tables"),
     ],
 )
 def test_mistakes_are_one_line(words, says, capsys):
@@ -105,6 +118,88 @@ def test_mistakes_are_one_line(words, says, capsys):
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+DEVICES = ("h100-sxm5-80gb", "a100-sxm4-80gb", "l40s", "l4", "rtx-4090", "h200-sxm-141gb")
+
+
+def kernels(folder, names):
+    """Products on devices, ten times as long as their roofline."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        device = get_accelerator(name)
+        m, n, k = (2 ** rng.integers(low, 14, 60) for low in (0, 9, 9))
+        compute_s = 2.0 * m * n * k / device.peak_flops_per_s["bf16"]
+        memory_s = 2.0 * (m * k + k * n + m * n) / device.mem_bytes_per_s
+        columns = {"gpu": name, "op": "gemm", "op_detail": "gemm", "dtype": "bf16"}
+        columns |= {"m": m, "n": n, "k": k, "latency_s": 10.0 * np.maximum(compute_s, memory_s)}
+        pd.DataFrame(columns).to_csv(folder / f"{name}.csv", index=False)
+
+
+@pytest.mark.slow
+def test_kernels_of_your_own_are_fitted_left_out_embedded_and_used(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    kernels(folder, DEVICES[:3])
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "source": "made", "model": "Qwen/Qwen3-8B", "gpu": np.repeat(DEVICES, 40),
+            "engine": "vllm", "mode": "static", "batch_size": rng.integers(1, 32, 240),
+            "input_tokens": rng.integers(100, 3000, 240), "output_tokens": 100,
+            "tp": rng.choice([1, 2], 240), "tpot_s": rng.uniform(0.01, 0.02, 240),
+        }
+    )  # fmt: skip
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    known = watched(monkeypatch)
+    out, files = tmp_path / "a.json", ["--measurements", str(tmp_path / "rows.csv")]
+    words = ["calibrate", "fit", *files, "--kernels", str(folder), "--out", str(out)]
+    told = answer(capsys, *words)
+    assert told["kernels"]["devices"] == sorted(DEVICES[:3])
+    assert "--kernels" in told["meta"]["command"]
+    assert "fitted: gemm_bf16; as shipped: " in (tmp_path / "a.card.md").read_text()
+
+    # No fold has kernels of a device that it left out, and rows to fit on are priced without.
+    for left, rows, laws in known:
+        assert not left & {name for pool in laws.laws.pools.values() for name in pool.devices}
+        again = joined(rows[list(table.columns)], kernels=laws)
+        np.testing.assert_allclose(rows["p_tpot_s"], again["p_tpot_s"], rtol=1e-12)
+    assert sorted(name for left, _, _ in known for name in left) == sorted(DEVICES)
+
+    asked = {"batch": 1, "input_len": 100, "output_len": 100}
+    corrections = load(out), shipped()
+    slow, quick = (each.shares(get_accelerator("l4"), get_engine("vllm")) for each in corrections)
+    assert (slow.gemm[1, 0] < 0.3).all()
+    assert (quick.gemm[1, 0] > 0.6).all()
+    analytic_s = [
+        roofline.predict("Qwen/Qwen3-8B", "l4", correction=each, **asked).interval.analytic[
+            "tpot_s"
+        ]
+        for each in corrections
+    ]
+    assert analytic_s[0] > 3.0 * analytic_s[1]
+    # What is tuned on top of it keeps it.
+    mine = tmp_path / "mine.json"
+    words = ["calibrate", "tune", *files, "--correction", str(out), "--out", str(mine)]
+    answer(capsys, *words)
+    assert (load(mine).shares(get_accelerator("l4"), get_engine("vllm")).gemm == slow.gemm).all()
+
+
+def watched(monkeypatch):
+    """Fit with two folds, and note rows and kernel constants of those that leave devices out."""
+    known = []
+
+    def folded(rows, split, **given):
+        def noted(train, *, kernels):
+            if split == "unseen device":
+                known.append((set(DEVICES) - set(train["is_gpu"]), train, kernels))
+            return fitted_correction(train, kernels=kernels)
+
+        monkeypatch.setattr(evaluate, "fitted_correction", noted)
+        return evaluate.out_of_fold(rows, split, count=2, **given)
+
+    monkeypatch.setattr("calibration.fit.out_of_fold", folded)
+    return known
 
 
 def test_fit_refuses_too_few_rows(mine, capsys, tmp_path):

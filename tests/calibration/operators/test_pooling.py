@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits recover a known law, families fall back, folds do not leak, artifacts round-trip."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from calibration.operators.apply import OperatorLaws, from_json, to_json
+from calibration.operators.apply import OperatorLaws, from_dict, to_json
 from calibration.operators.facts import DeviceFacts
 from calibration.operators.features import SCHEMES, gemm_terms
 from calibration.operators.fitting import fit_sample, log_error
@@ -157,8 +158,11 @@ def test_left_out_scores_do_not_see_the_left_out_times():
 
 def test_artifact_round_trips_and_predicts():
     fitted = pool([_sample(_facts("a", "one")), _sample(_facts("b", "two"), seed=1)])
-    laws = from_json(to_json({"gemm_bf16": fitted}, {"gemm_bf16": "bf16"}, {"date": "today"}))
-    assert isinstance(laws, OperatorLaws)
+    made = OperatorLaws(
+        pools={"gemm_bf16": fitted}, arithmetic={"gemm_bf16": "bf16"}, meta={"date": "today"}
+    )
+    laws = from_dict(json.loads(to_json(made)))
+    assert to_json(laws) == to_json(made)
     for facts in (_facts("a", "one"), _facts("new", "two"), _facts("new", "never")):
         terms = gemm_terms(
             [16, 4096], [4096, 4096], [4096, 4096], scheme=SCHEMES["bf16"], facts=facts
@@ -174,7 +178,7 @@ def test_artifact_round_trips_and_predicts():
 
 def test_other_schema_is_refused():
     with pytest.raises(SpecDataError, match="schema"):
-        from_json('{"schema": 99, "operators": {}}')
+        from_dict({"schema": 99, "operators": {}})
 
 
 def test_floors_of_eager_launches_stay_with_their_device():

@@ -10,7 +10,8 @@ import pytest
 from calibration.operators.apply import ARTIFACT, load_operators
 from calibration.operators.facts import facts_of
 from calibration.operators.features import SCHEMES, gemm_terms
-from calibration.operators.kernels import read_samples, table_paths
+from calibration.operators.kernels import read_samples
+from calibration.operators.tables import table_paths
 from specs.catalogue import get_accelerator
 from specs.errors import InvalidInputError
 
