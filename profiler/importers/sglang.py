@@ -39,28 +39,35 @@ def _any(document: Document, wanted: set[str]) -> bool:
     return any(wanted <= record.keys() for record in document.records)
 
 
-def _shape(draft: Draft, record: Mapping[str, Any]) -> None:
-    draft.put(
-        engine="sglang",
-        mode="static",
-        batch_size=count(record.get("batch_size")),
-        input_tokens=positive(record.get("input_len")),
-        output_tokens=positive(record.get("output_len")),
-        n_samples=1,
-    )
-    draft.record(record, ("run_name", "acc_length", "cache_hit_rate", "num_early_stopped"))
+def _records(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Records, and where each stands if there are several."""
+    several = len(document.records) > 1
+    for number_of, record in enumerate(document.records, 1):
+        yield (f"record {number_of}" if several else ""), record
 
 
-def _line(document: Document, number_of: int) -> str:
-    return f"record {number_of}" if len(document.records) > 1 else ""
+def _static(
+    document: Document, figures: tuple[tuple[str, str, str], ...]
+) -> Iterator[tuple[Draft, Mapping[str, Any]]]:
+    """Drafts of static batches with what all have, and `figures` as the file names them."""
+    for where, record in _records(document):
+        draft = Draft(where=where, needs=(*MODEL_RUN, *LENGTHS, "batch_size"))
+        draft.put(
+            engine="sglang",
+            mode="static",
+            batch_size=count(record.get("batch_size")),
+            input_tokens=positive(record.get("input_len")),
+            output_tokens=positive(record.get("output_len")),
+            n_samples=1,
+        )
+        draft.record(record, ("run_name", "acc_length", "cache_hit_rate", "num_early_stopped"))
+        for name, unit, statistic in figures:
+            draft.keep(name, record.get(name), unit, statistic)
+        yield draft, record
 
 
 def _one_batch(document: Document) -> Iterator[Draft | Refusal]:
-    for at_record, record in enumerate(document.records, 1):
-        draft = Draft(where=_line(document, at_record), needs=(*MODEL_RUN, *LENGTHS, "batch_size"))
-        _shape(draft, record)
-        for name, unit, statistic in _ONE_BATCH:
-            draft.keep(name, record.get(name), unit, statistic)
+    for draft, record in _static(document, _ONE_BATCH):
         prefill, total = number(record.get("prefill_latency")), number(record.get("total_latency"))
         draft.figure("ttft_s", prefill, "s", "prefill of the batch, first token sampled")
         draft.figure("e2e_s", total, "s", "prefill and all decode steps of the batch")
@@ -76,11 +83,7 @@ def _one_batch(document: Document) -> Iterator[Draft | Refusal]:
 
 
 def _one_batch_server(document: Document) -> Iterator[Draft | Refusal]:
-    for at_record, record in enumerate(document.records, 1):
-        draft = Draft(where=_line(document, at_record), needs=(*MODEL_RUN, *LENGTHS, "batch_size"))
-        _shape(draft, record)
-        for name, unit, statistic in _SERVER:
-            draft.keep(name, record.get(name), unit, statistic)
+    for draft, record in _static(document, _SERVER):
         said = "one batch, all requests sent to last token, through the server"
         draft.figure("e2e_s", record.get("latency"), "s", said)
         said = "prompt tokens of the batch until all requests have a first token"
@@ -116,8 +119,7 @@ def _server(draft: Draft, record: Mapping[str, Any]) -> None:
 
 
 def _serving(document: Document) -> Iterator[Draft | Refusal]:
-    for at_record, record in enumerate(document.records, 1):
-        where = _line(document, at_record)
+    for where, record in _records(document):
         draft = Draft(where=where, needs=(*MODEL_RUN, *LENGTHS, *serving.SERVING))
         useless = serving.check_failures(draft, record)
         if useless:
@@ -134,11 +136,11 @@ def _serving(document: Document) -> Iterator[Draft | Refusal]:
 
 
 def _offline(document: Document) -> Iterator[Draft | Refusal]:
-    for at_record, record in enumerate(document.records, 1):
-        draft = Draft(where=_line(document, at_record))
+    for where, record in _records(document):
+        draft = Draft(where=where)
         requests = count(record.get("successful_requests"))
         if requests is None:
-            yield Refusal(where=draft.where, why="no request completed")
+            yield Refusal(where=where, why="no request completed")
             continue
         _server(draft, record)
         draft.columns.setdefault("engine", "sglang")

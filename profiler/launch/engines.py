@@ -187,68 +187,72 @@ def _vllm_latency(ask: Ask, target: Target, point: dict[str, Any]) -> Iterable[S
 def _vllm_serve(ask: Ask, target: Target, point: dict[str, Any]) -> Step:
     argv = ["vllm", "bench", "serve", "--model", ask.model, "--port", PORT]
     argv += ["--dataset-name", "random", "--random-range-ratio", "0", "--ignore-eos"]
-    argv += ["--random-input-len", str(point["input_tokens"])]
-    argv += ["--random-output-len", str(point["output_tokens"])]
-    argv += ["--num-prompts", str(_requests(point))]
-    argv += ["--max-concurrency", str(point["concurrency"])]
+    argv += _random_load(point)
     argv += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99"]
     argv += ["--save-result", "--save-detailed", "--result-filename", "serve.json"]
     serve = ["vllm", "serve", ask.model, "--port", PORT, *_vllm_load(ask, target)]
+    return _served("vllm bench serve", argv, point, "vllm-serve", "serve.json", serve)
+
+
+def _random_load(point: Mapping[str, Any]) -> Argv:
+    """Options that the serving benchmarks of vLLM and SGLang have in common."""
+    return [
+        *("--random-input-len", str(point["input_tokens"])),
+        *("--random-output-len", str(point["output_tokens"])),
+        *("--num-prompts", str(_requests(point))),
+        *("--max-concurrency", str(point["concurrency"])),
+    ]
+
+
+def _served(
+    name: str, argv: Argv, point: dict[str, Any], reads: str, result: str, serve: Argv
+) -> Step:
+    """One load against the server that `serve` starts."""
+    ready = f"http://127.0.0.1:{PORT}/health"
     return Step(
-        name=f"vllm bench serve, {point['concurrency']} in flight",
+        name=f"{name}, {point['concurrency']} in flight",
         argv=argv,
         points=(point,),
-        format="vllm-serve",
-        result="serve.json",
-        server=_server(serve, "/health"),
+        format=reads,
+        result=result,
+        server={"argv": serve, "ready": ready, "timeout_s": 1800.0},
     )
-
-
-def _server(argv: Argv, path: str) -> dict[str, Any]:
-    return {"argv": argv, "ready": f"http://127.0.0.1:{PORT}{path}", "timeout_s": 1800.0}
 
 
 def _sglang(ask: Ask, target: Target) -> Iterable[Step]:
     """``one_batch`` for static batches; modules by their new place, else by their old one."""
     load = [] if ask.weights else ["--load-format", "dummy"]
     load += ["--dtype", _dtype(ask), "--tp-size", str(max(1, target.count))]
-    for length in ask.input_lens:
-        for out in ask.output_lens:
-            points = tuple(
-                {"mode": "static", "batch_size": b, "input_tokens": length, "output_tokens": out}
-                for b in ask.batches
-            )
-            if not points:
-                continue
-            argv = _module("sglang.benchmark.one_batch", "sglang.bench_one_batch")
-            argv += ["--model-path", ask.model, *load, "--run-name", "roofline"]
-            argv += ["--batch-size", *map(str, ask.batches)]
-            argv += ["--input-len", str(length), "--output-len", str(out)]
-            argv += ["--result-filename", "one_batch.jsonl"]
-            yield Step(
-                name=f"sglang one_batch, {length} in, {out} out",
-                argv=argv,
-                points=points,
-                format="sglang-one-batch",
-                result="one_batch.jsonl",
-            )
+    shapes = [(length, out) for length in ask.input_lens for out in ask.output_lens]
+    for length, out in shapes if ask.batches else ():
+        yield _sglang_one_batch(ask, load, length, out)
     for point in ask.points(serving=True):
         argv = _module("sglang.benchmark.serving", "sglang.bench_serving")
         argv += ["--backend", "sglang", "--port", PORT, "--dataset-name", "random-ids"]
-        argv += ["--random-input-len", str(point["input_tokens"])]
-        argv += ["--random-output-len", str(point["output_tokens"]), "--random-range-ratio", "1"]
-        argv += ["--num-prompts", str(_requests(point)), "--output-details"]
-        argv += ["--max-concurrency", str(point["concurrency"]), "--output-file", "serving.jsonl"]
+        argv += [*_random_load(point), "--random-range-ratio", "1", "--output-details"]
+        argv += ["--output-file", "serving.jsonl"]
         serve = ["python3", "-m", "sglang.launch_server", "--model-path", ask.model]
         serve += ["--port", PORT, *load]
-        yield Step(
-            name=f"sglang serving, {point['concurrency']} in flight",
-            argv=argv,
-            points=(point,),
-            format="sglang-serving",
-            result="serving.jsonl",
-            server=_server(serve, "/health"),
-        )
+        yield _served("sglang serving", argv, point, "sglang-serving", "serving.jsonl", serve)
+
+
+def _sglang_one_batch(ask: Ask, load: Argv, length: int, out: int) -> Step:
+    """All batches of one shape: they share a start of the engine."""
+    argv = _module("sglang.benchmark.one_batch", "sglang.bench_one_batch")
+    argv += ["--model-path", ask.model, *load, "--run-name", "roofline"]
+    argv += ["--batch-size", *map(str, ask.batches)]
+    argv += ["--input-len", str(length), "--output-len", str(out)]
+    argv += ["--result-filename", "one_batch.jsonl"]
+    return Step(
+        name=f"sglang one_batch, {length} in, {out} out",
+        argv=argv,
+        points=tuple(
+            {"mode": "static", "batch_size": b, "input_tokens": length, "output_tokens": out}
+            for b in ask.batches
+        ),
+        format="sglang-one-batch",
+        result="one_batch.jsonl",
+    )
 
 
 def _module(new: str, old: str) -> Argv:
@@ -273,7 +277,7 @@ def _tgi(ask: Ask, target: Target) -> Iterable[Step]:
     serve += ["--num-shard", str(max(1, target.count))]
     serve += ["--dtype", _dtype(ask)] if ask.weight_dtype else []
     for point in ask.points(serving=True):
-        yield _client("tgi", point, _server(serve, "/health"))
+        yield _client("tgi", point, serve)
 
 
 def _llama_cpp(ask: Ask, target: Target) -> Iterable[Step]:
@@ -300,22 +304,15 @@ def _llama_cpp(ask: Ask, target: Target) -> Iterable[Step]:
         context = slots * _longest((point,))
         serve = ["/app/llama-server", "-hf", ask.model, *layers, "--port", PORT]
         serve += ["-np", str(slots), "-c", str(context)]
-        yield _client("llama.cpp", point, _server(serve, "/health"))
+        yield _client("llama.cpp", point, serve)
 
 
-def _client(dialect: str, point: dict[str, Any], server: dict[str, Any]) -> Step:
+def _client(dialect: str, point: dict[str, Any], serve: Argv) -> Step:
     argv = ["python3", "-m", "profiler.launch.client", dialect]
     argv += [f"http://127.0.0.1:{PORT}", "--concurrency", str(point["concurrency"])]
     argv += ["--requests", str(_requests(point)), "--input-len", str(point["input_tokens"])]
     argv += ["--output-len", str(point["output_tokens"]), "--out", "client.json"]
-    return Step(
-        name=f"{dialect} server, {point['concurrency']} in flight",
-        argv=argv,
-        points=(point,),
-        format="client",
-        result="client.json",
-        server=server,
-    )
+    return _served(f"{dialect} server", argv, point, "client", "client.json", serve)
 
 
 _RECIPES: Mapping[str, Callable[[Ask, Target], Iterable[Step]]] = {
