@@ -60,6 +60,11 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _open(title: str, text: str) -> list[str]:
+    """Begin a section."""
+    return [f"## {title}", "", text, ""]
+
+
 def _head(names: list[str], texts: int) -> list[str]:
     return [_row(names), "|" + "---|" * texts + "--:|" * (len(names) - texts)]
 
@@ -75,10 +80,8 @@ def all_figures(found: Study) -> dict[tuple[str, str], Figures]:
 
 
 def _targets(figures: dict[tuple[str, str], Figures]) -> Iterator[str]:
-    yield "## Targets"
-    yield ""
-    yield "Percent. A target is reached where the median of the corrected errors is below it."
-    yield ""
+    said = "Percent. A target is reached where the median of the corrected errors is below it."
+    yield from _open("Targets", said)
     yield from _head(
         ["what", "split", "rows", "devices", "plain", "kernels", "corrected", "mean",
          "median of devices", "must", "aim", "reached"], 2,
@@ -103,10 +106,8 @@ def _targets(figures: dict[tuple[str, str], Figures]) -> Iterator[str]:
 
 def _split(split: str, figures: dict[tuple[str, str], Figures]) -> Iterator[str]:
     mine = [figures[split, group.title] for group in GROUPS if (split, group.title) in figures]
-    yield f"## {split.capitalize()}"
-    yield ""
-    yield "Median error in percent, all methods on the same rows and folds."
-    yield ""
+    said = "Median error in percent, all methods on the same rows and folds."
+    yield from _open(split.capitalize(), said)
     yield from _head(["group", "rows", "devices", *METHODS], 1)
     for each in mine:
         cells = [_percent(each.median[name]) for name in METHODS]
@@ -127,14 +128,12 @@ def _split(split: str, figures: dict[tuple[str, str], Figures]) -> Iterator[str]
 
 def _intervals(found: Study) -> Iterator[str]:
     answers = found.answers["unseen device"]
-    yield "## 90% intervals"
-    yield ""
-    yield (
+    yield from _open(
+        "90% intervals",
         "Share of measurements of devices left out that lie inside an interval made from the "
         "errors of all other devices; must 86 to 94%, aim 88 to 92% with a median width (high "
-        "over low) under 1.5."
+        "over low) under 1.5.",
     )
-    yield ""
     yield from _head(
         ["metric", "rows", "devices", "inside %", "inside %, devices alike", "median width"], 1
     )
@@ -150,19 +149,18 @@ def _intervals(found: Study) -> Iterator[str]:
 
 def _regressors() -> Iterator[str]:
     path = DATA / "regressors.json"
-    yield "## Regressors of the residual, devices left out"
-    yield ""
+    title = "Regressors of the residual, devices left out"
     if not path.exists():
-        yield "Not compared yet: `python -m benchmarks.regressors` writes this table."
-        yield ""
+        said = "Not compared yet: `python -m benchmarks.regressors` writes this table."
+        yield from _open(title, said)
         return
     saved = json.loads(path.read_text(encoding="utf-8"))
-    yield (
+    yield from _open(
+        title,
         f"The same features, rows and {saved['folds']} folds for all, over kernel constants; "
         f"errors of the target itself. Written by `{saved['command']}`, which takes longer than "
-        "the rest of this page. `none` is no residual."
+        "the rest of this page. `none` is no residual.",
     )
-    yield ""
     yield from _head(
         ["target", "regressor", "rows", "median %", "mean %", "median of devices %",
          "data-centre GPUs, three servers %"], 2,
@@ -176,20 +174,19 @@ def _regressors() -> Iterator[str]:
 
 def _own_rows() -> Iterator[str]:
     path = DATA / "learning_curve.json"
-    yield "## Rows of one's own"
-    yield ""
+    title = "Rows of one's own"
     if not path.exists():
-        yield "Not simulated yet: `python -m calibration.learning --curve` writes this table."
-        yield ""
+        said = "Not simulated yet: `python -m calibration.learning --curve` writes this table."
+        yield from _open(title, said)
         return
     saved = json.loads(path.read_text(encoding="utf-8"))
-    yield (
+    yield from _open(
+        title,
         f"A device is left out with all its sources, then some of its rows play a user's own "
         f"({saved['folds']} folds, {saved['draws']} draws). Median over machines of the error in "
         f"percent, by number of own rows; machines are those that could give {CURVE_ROWS} rows. "
-        f"Written by `{saved['command']}`."
+        f"Written by `{saved['command']}`.",
     )
-    yield ""
     counts = [0, 1, 3, 10, CURVE_ROWS]
     yield from _head(["target", "engines", "machines", *(f"with {count}" for count in counts)], 2)
     curves: dict[tuple[str, str, int], dict[int, float]] = {}
@@ -219,14 +216,12 @@ def _own_rows() -> Iterator[str]:
 
 def _worst(found: Study) -> Iterator[str]:
     answers = found.answers["unseen device"]
-    yield "## Furthest off"
-    yield ""
-    yield (
+    yield from _open(
+        "Furthest off",
         f"The ten groups of {LEAST_ROWS} rows or more with the largest median factor between "
         "predicted and measured times and rates, devices left out. Factors are of time: "
-        "below 1 the prediction is too fast."
+        "below 1 the prediction is too fast.",
     )
-    yield ""
     yield from _head(["source", "device", "engine", "reason", "rows", "predicted / measured",
                       "plain, factor"], 4)  # fmt: skip
     lines = worst_groups(answers.rows, answers.by_method["corrected"], answers.by_method["plain"])
@@ -245,15 +240,13 @@ def _floors(found: Study) -> Iterator[str]:
         for name in ("plain", "kernels", "corrected")
     )
     measured = sum(int(found.rows[f"measured_{metric}"].notna().sum()) for metric in FLOORS)
-    yield "## Hard floor"
-    yield ""
-    yield (
+    yield from _open(
+        "Hard floor",
         f"{below} predicted times lie below the hard floor, and {len(unexplained(found.plain))} of "
         f"{measured:,} measured ones without a reason. A measurement more than "
         f"{100 * FLOOR_SLACK_FRAC:.0f}% below the floor is impossible as stated; the sources had "
-        "such, which the table leaves out:"
+        "such, which the table leaves out:",
     )
-    yield ""
     yield from _head(["source", "metric", "model", "reason"], 4)
     for rule in rules():
         yield _row([rule["source"], rule["metric"], rule["model"] or "all", rule["reason"]])
@@ -262,15 +255,13 @@ def _floors(found: Study) -> Iterator[str]:
 
 def _coverage() -> Iterator[str]:
     said = json.loads((DATA / "coverage.json").read_text(encoding="utf-8"))
-    yield "## What could not be expressed"
-    yield ""
-    yield (
+    yield from _open(
+        "What could not be expressed",
         f"The table of figures is a selection from {said['rows']:,} rows of the sources that carry "
         f"a time or a rate, of which {said['expressed']:,} "
         f"({100 * said['expressed'] / said['rows']:.1f}%) can be expressed as a scenario "
-        f"(counted {said['date']}). The rest, by reason:"
+        f"(counted {said['date']}). The rest, by reason:",
     )
-    yield ""
     yield "| rows | reason |"
     yield "|--:|---|"
     for reason, count in said["reasons"].items():
