@@ -9,7 +9,7 @@ overhead at all and is the hard floor.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +64,13 @@ class Engine:
     compute_frac, memory_frac, attention_frac, link_frac : float
         Share of the dense peak, of the memory bandwidth, of the dense peak in fused
         attention, and of the link bandwidth that large kernels reach.
+    pass_frac : float
+        Rate of norms, activations and other passes over activations, as a share of the
+        memory bandwidth. They are then paced by the processor and take their time within the
+        last-level cache too; may exceed 1. 0: they run at `memory_frac`, and take no time
+        for what stays in that cache.
+    copies_cache : bool
+        Each decode step writes the whole KV cache anew, as appending by concatenation does.
     tile_weight_frac : float
         Share of tile and wave quantisation that shows in GEMM time.
     prefill_chunk_tokens : int
@@ -146,11 +153,15 @@ class Engine:
     serving_check_command: str
     embedding_check_command: str
     source: str
+    pass_frac: float = 0.0
+    copies_cache: bool = False
 
     def __post_init__(self) -> None:
         for name in ("compute_frac", "memory_frac", "attention_frac", "link_frac"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise SpecDataError(f"engine {self.name!r}: {name} must be in (0, 1].")
+        if not self.pass_frac >= 0.0:
+            raise SpecDataError(f"engine {self.name!r}: pass_frac must not be negative.")
 
 
 def list_engines() -> tuple[str, ...]:
@@ -185,7 +196,8 @@ def get_engine(name: str) -> Engine:
 def _engine(key: str, raw: dict[str, Any]) -> Engine:
     values = {name: v["value"] if isinstance(v, dict) else v for name, v in raw.items()}
     known = {field.name for field in fields(Engine)}
-    unknown, missing = sorted(values.keys() - known), sorted(known - values.keys() - {"name"})
+    needed = {field.name for field in fields(Engine) if field.default is MISSING} - {"name"}
+    unknown, missing = sorted(values.keys() - known), sorted(needed - values.keys())
     if unknown or missing:
         raise SpecDataError(
             f"engine file {key}.toml: unknown keys {unknown or 'none'}, "

@@ -134,6 +134,8 @@ def _attention(op: AttentionOperator, step: Pass, rates: Rates, engine: Engine) 
     flops = pairs * (2.0 * op.num_heads * widths)
     sequences = queries / step.new_tokens
     moved = sequences * resident * op.kv_bytes_per_token
+    if step.decode and engine.copies_cache and not op.cross:
+        moved = 3.0 * moved  # read and written for the copy, then read
     if op.topk is not None:
         flops = flops + queries * whole * op.index_flops_per_pair
         moved = moved + sequences * whole * op.index_bytes_per_token

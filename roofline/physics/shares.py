@@ -122,7 +122,7 @@ def engine_shares(engine: Engine) -> Shares:
     return Shares(
         gemm=table(product, schemes),
         moe=table(product, schemes),
-        local=table([memory, 0.0, kernel_s], schemes),
+        local=table([engine.pass_frac or memory, float(engine.pass_frac > 0.0), kernel_s], schemes),
         prefill=table(prefill, variants),
         decode=table(decode, variants),
         all_reduce=np.array([engine.link_frac, 0.0, 0.0, np.nan, 0.0])[:, None],

@@ -195,8 +195,14 @@ def memory_time_s(
 ) -> FloatArray:
     """Seconds in which a bundle's operators move their bytes, shape ``(rows, n)``.
 
-    With learned shares, what local operators keep in the last-level cache takes time too.
+    With learned shares, what local operators keep in the last-level cache takes time too,
+    and likewise where the engine states the rate of its passes (`Engine.pass_frac`).
     """
+    if at is None and engine.pass_frac and bundle.kind not in MATRIX:
+        if not bundle.always_spills:
+            moved = np.maximum(moved, bundle.act_bytes * load.units)
+        passes_s: FloatArray = moved / (rates.mem_bytes_per_s * engine.pass_frac)
+        return passes_s
     if at is None:
         stated_s: FloatArray = moved / (rates.mem_bytes_per_s * engine.memory_frac)
         return stated_s

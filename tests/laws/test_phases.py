@@ -213,3 +213,36 @@ def test_floors_of_a_processor_that_launches_are_its_launches():
         overheads_s.append(cost_of(setup, devices, step).overhead_s[0])
     assert overheads_s[0] > 100 * floor_s  # 12 layers of more than 8 kernels
     assert overheads_s == pytest.approx([overheads_s[0], overheads_s[0], 2 * overheads_s[0]])
+
+
+def test_passes_take_their_time_in_a_cache_where_the_engine_states_their_rate():
+    # GPT-2 in fp32, 100 tokens; bytes per token and layer: two norms with their additions
+    # 2 * 5 * 768 * 4, activation 2 * 3072 * 4, cache 2 * 768 * 4: 61 440, times 12 layers and
+    # 100 tokens 73 728 000. Embedding 100 * 2 * 768 * 4, last norm 4 * 768 * 4, sampling
+    # 8 * 50257: 74 756 744 in all, at 1 GB/s times the share.
+    one = np.ones(1)
+    step = prefill_pass(one, 100 * one, 0 * one, one)
+    times = []
+    for frac in (0.5, 0.25):
+        engine = replace(
+            get_engine("transformers"), pass_frac=frac, host_launch_s=0.0, host_layer_s=0.0
+        )
+        setup = setup_for("gpt2", engine)
+        devices = rates_of(
+            setup, "h100-sxm5-80gb", 1, kind="cpu", mem_bytes_per_s=1e9, cache_bytes=1e9
+        )
+        times.append(cost_of(setup, devices, step).time_s[0])
+    assert times[1] - times[0] == pytest.approx(74_756_744 * (4 - 2) / 1e9, rel=1e-6)
+
+
+def test_a_cache_appended_to_by_concatenation_moves_three_times():
+    # 12 layers of keys and values of 768 in fp32: 73 728 bytes per token. Ten steps from
+    # 100 tokens see 101 to 110, the mean is 105.5; written anew it is read and written more.
+    one = np.ones(1)
+    step = decode_pass(one, 100 * one, 10 * one, 0 * one)
+    moved = []
+    for copies in (False, True):
+        setup = setup_for("gpt2", replace(get_engine("transformers"), copies_cache=copies))
+        devices = rates_of(setup, "h100-sxm5-80gb", 1)
+        moved.append(cost_of(setup, devices, step).moved_bytes[0])
+    assert moved[1] - moved[0] == pytest.approx(2 * 105.5 * 73_728, rel=1e-6)
