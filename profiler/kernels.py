@@ -14,6 +14,8 @@ attention_prefill       causal softmax attention of `q_len` tokens on themselves
 attention_decode        of one token per sequence on `kv_len` cached ones
 norm                    RMS norm of `m` rows of width `k`
 elementwise             ``silu(a) * b``, same shape
+step                    one decode step of a transformers model of `m` layers too small to
+                        compute anything: what its host costs
 launch                  one addition on one element: what a call costs by itself
 all_reduce              sum over all devices, `size_bytes` on each
 ======================= ===========================================================
@@ -21,6 +23,7 @@ all_reduce              sum over all devices, `size_bytes` on each
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -39,6 +42,9 @@ LINEARS = ((768, 3072), (1024, 4096), (4096, 4096), (4096, 14336))
 """Inner and outer width of weight matrices: those of models of about 0.1B to 8B."""
 
 ROWS = (1, 8, 32, 128, 512)
+STEP_LAYERS = (2, 10)
+"""Layers of the two models whose difference is what a layer costs the host."""
+
 HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
 """Shape of attention: that of Llama 3 8B."""
 
@@ -90,6 +96,8 @@ def kernel_grid(target: Target, dtypes: Sequence[str]) -> list[Kernel]:
         grid += _products(dtype, large=large)
         if dtype in ("tf32", "fp8"):
             continue  # arithmetic of products alone
+        if importlib.util.find_spec("transformers") is not None:
+            grid += [Kernel(op="step", dtype=dtype, sizes={"m": m}) for m in STEP_LAYERS]
         grid += _attention(dtype, large=large)
         for op, rows in product(("norm", "elementwise"), (1, 512)):
             grid.append(Kernel(op=op, dtype=dtype, sizes={"m": rows, "k": 4096}))

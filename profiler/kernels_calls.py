@@ -146,6 +146,12 @@ def _launch(kernel: Kernel, target: Target) -> Callable[[], Any]:
     return lambda: one.add_(1.0)
 
 
+def _step(kernel: Kernel, target: Target) -> Callable[[], Any]:
+    from profiler.kernels_step import step_call
+
+    return step_call(kernel, target)
+
+
 _MAKERS: dict[str, Callable[[Kernel, Target], Callable[[], Any]]] = {
     "copy": _stream,
     "read": _stream,
@@ -156,4 +162,5 @@ _MAKERS: dict[str, Callable[[Kernel, Target], Callable[[], Any]]] = {
     "norm": _norm,
     "elementwise": _elementwise,
     "launch": _launch,
+    "step": _step,
 }

@@ -67,8 +67,8 @@ def measure_tabular(bench: Bench, point: Point) -> Measurement:
 
 
 def _timer(bench: Bench, kernel: Kernel) -> Any:
-    """Device events with the cache emptied; none for launches, which are the host's time."""
-    if not bench.target.events or kernel.op == "launch":
+    """Device events with the cache emptied; none for what is there for the host's time."""
+    if not bench.target.events or kernel.op in ("launch", "step"):
         return None
     from profiler.timers import EventTimer, l2_flush
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from profiler.device import Device
 from profiler.kernels import STREAMS, moved_bytes, stream_size_bytes, work_flops
+from profiler.kernels_step import host_times_s
 from profiler.run_target import Target
 from specs.errors import InvalidInputError
 from specs.measurement import Measurement
@@ -31,6 +32,8 @@ LEAST_GEMV_BYTES = 8 * 2**20
 """Smaller weight matrices measure the launch, not the memory."""
 
 PREFILL_ROWS = 128
+PASS_ROWS = 128
+"""Passes over fewer rows measure the launch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,13 @@ class MeasuredPeaks:
         rows far below both bounds.
     attention_frac : mapping of str to float
         Share of that peak that the longest causal attention reaches, by dtype.
+    attention : mapping of str to tuple of pairs
+        By dtype, for each length that causal attention was measured at: tokens, FLOP/s.
+    pass_bytes_per_s : mapping of str to float
+        Bytes per second of norms and activations over `PASS_ROWS` rows or more, by dtype:
+        all their traffic over all their time.
+    host_s : mapping of str to mapping
+        By engine and dtype: host seconds per layer, and per step beside its layers.
     launch_s : float or None
         Host time of one call of nothing.
     floor_s : float or None
@@ -67,6 +77,9 @@ class MeasuredPeaks:
     gemm_frac: Mapping[str, float] = field(default_factory=dict)
     products: Mapping[str, tuple[tuple[int, float, float], ...]] = field(default_factory=dict)
     attention_frac: Mapping[str, float] = field(default_factory=dict)
+    attention: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    pass_bytes_per_s: Mapping[str, float] = field(default_factory=dict)
+    host_s: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     launch_s: float | None = None
     floor_s: float | None = None
 
@@ -101,9 +114,8 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
     peaks = {dtype: max(rates) for dtype, rates in _by_dtype(products, "flops_per_s").items()}
     gemv = _by_dtype([each for each in products if each.is_gemv], "bytes_per_s")
     prefill = _by_dtype([each for each in products if each.is_prefill], "flops_per_s")
-    attention = _by_dtype(
-        [each for each in rated if each.row.op == "attention_prefill"], "flops_per_s"
-    )
+    prefills = [each for each in rated if each.row.op == "attention_prefill"]
+    attention = _by_dtype(prefills, "flops_per_s")
     launches = [each for each in rated if each.row.op == "launch"]
     captured = [json.loads(each.row.environment or "{}").get("captured_s") for each in launches]
     return MeasuredPeaks(
@@ -117,6 +129,9 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
             for dtype, rates in attention.items()
             if dtype in peaks
         },
+        attention=_by_length(prefills),
+        pass_bytes_per_s=_pass_rates(rated),
+        host_s=host_times_s(last.values()),
         launch_s=launches[-1].row.latency_s if launches else None,
         floor_s=captured[-1] if captured else None,
     )
@@ -172,6 +187,29 @@ def _by_rows(products: Sequence[Rated]) -> dict[str, tuple[tuple[int, float, flo
         )
         for dtype, by_rows in found.items()
     }
+
+
+def _by_length(prefills: Sequence[Rated]) -> dict[str, tuple[tuple[int, float], ...]]:
+    found: dict[str, dict[int, list[float]]] = {}
+    for each in prefills:
+        found.setdefault(each.row.dtype, {}).setdefault(each.row.q_len or 0, []).append(
+            each.flops_per_s
+        )
+    return {
+        dtype: tuple((length, median(rates)) for length, rates in sorted(by_length.items()))
+        for dtype, by_length in found.items()
+    }
+
+
+def _pass_rates(rated: Sequence[Rated]) -> dict[str, float]:
+    moved: dict[str, float] = {}
+    spent_s: dict[str, float] = {}
+    for each in rated:
+        if each.row.op in ("norm", "elementwise") and (each.row.m or 0) >= PASS_ROWS:
+            dtype = each.row.dtype
+            moved[dtype] = moved.get(dtype, 0.0) + each.moved_bytes
+            spent_s[dtype] = spent_s.get(dtype, 0.0) + each.moved_bytes / each.bytes_per_s
+    return {dtype: moved[dtype] / spent_s[dtype] for dtype in moved}
 
 
 def _by_dtype(rated: Iterable[Rated], rate: str) -> dict[str, list[float]]:

@@ -193,7 +193,7 @@ def _kernel_points(grid: Grid, target: Target, device: Mapping[str, Any]) -> lis
             columns={
                 **(every if kernel.op == "all_reduce" else one),
                 "kind": "kernel",
-                "engine": "torch",
+                "engine": "transformers" if kernel.op == "step" else "torch",
                 "method": method,
                 **kernel.columns,
             },

@@ -102,17 +102,32 @@ def _engine_for(
     from roofline.setups import as_engine
 
     device, rates = _read(path, mtime_ns)
-    return as_measured(as_engine(name, device), rates, dtype, batch=batch, tokens=tokens)
+    return as_measured(
+        as_engine(name, device),
+        rates,
+        dtype,
+        batch=batch,
+        tokens=tokens,
+        is_host=device.kind == "cpu",
+    )
 
 
 def as_measured(
-    engine: Engine, rates: Mapping[str, Any], dtype: str, *, batch: float = 1, tokens: float = 0
+    engine: Engine,
+    rates: Mapping[str, Any],
+    dtype: str,
+    *,
+    batch: float = 1,
+    tokens: float = 0,
+    is_host: bool = False,
 ) -> Engine:
     """Return `engine` with what was measured put for what it assumes.
 
     What was not measured in `dtype` is taken from another one's products; what was not
     measured at all stays as the engine has it. Where products were measured at several
-    numbers of rows, those of decode have `batch` rows, those of prefill `tokens`.
+    numbers of rows, those of decode have `batch` rows, those of prefill `tokens`, and
+    attention as many as one of `batch` prompts. `is_host`: the device is a processor, which
+    takes time for passes over activations in its cache as well.
     """
 
     def share(name: str, fallback: float, most: float = 1.0) -> float:
@@ -120,23 +135,49 @@ def as_measured(
         found = by_dtype.get(dtype) or next(iter(by_dtype.values()), None)
         return fallback if found is None else min(1.0, found / most)
 
-    memory = share("gemv_bytes_per_s", engine.memory_frac, rates["mem_bytes_per_s"])
+    bandwidth = rates["mem_bytes_per_s"]
+    memory = share("gemv_bytes_per_s", engine.memory_frac, bandwidth)
     compute = share("gemm_frac", engine.compute_frac)
+    attention = share("attention_frac", engine.attention_frac)
     products = (rates.get("products") or {}).get(dtype)
+    lengths = (rates.get("attention") or {}).get(dtype)
     if products and batch > 1:
-        memory = min(1.0, _at_rows(products, batch, 1) / rates["mem_bytes_per_s"])
+        memory = min(1.0, _at_rows(products, batch, 1) / bandwidth)
     if products and tokens > 0:
         compute = min(1.0, _at_rows(products, tokens, 2) / rates["peak_flops_per_s"][dtype])
+    if lengths and tokens > 0:
+        reached = _at_rows(lengths, tokens / batch, 1) / rates["peak_flops_per_s"][dtype]
+        attention = min(1.0, reached)
+    passes = (rates.get("pass_bytes_per_s") or {}).get(dtype, 0.0) if is_host else 0.0
     launch_s = rates.get("launch_s") or engine.host_launch_s
-    return replace(
+    changed = replace(
         engine,
         memory_frac=memory,
         compute_frac=compute,
-        attention_frac=share("attention_frac", engine.attention_frac),
+        attention_frac=attention,
+        pass_frac=0.0 if engine.overlaps else passes / bandwidth,
+        # What products reach at these rows has their tiles in it.
+        tile_weight_frac=0.0 if products else engine.tile_weight_frac,
         host_launch_s=launch_s,
         # Where nothing is captured, a kernel of nothing costs its launch.
         kernel_floor_s=rates.get("floor_s") or min(launch_s, engine.kernel_floor_s),
     )
+    return _with_host(changed, rates, dtype)
+
+
+LAYER_LAUNCHES = 15
+"""Launches that are counted of a Llama layer, which is what the host's steps are measured
+with: seven products, two norms and two additions, rotary, cache, attention, activation."""
+
+
+def _with_host(engine: Engine, rates: Mapping[str, Any], dtype: str) -> Engine:
+    """Return `engine` with the host's time as steps of it were measured, if they were."""
+    found = (rates.get("host_s") or {}).get(engine.name, {}).get(dtype)
+    if found is None:
+        return engine
+    layer_s, step_s = found
+    beside_s = max(0.0, layer_s - LAYER_LAUNCHES * engine.host_launch_s)
+    return replace(engine, host_layer_s=beside_s, host_step_s=step_s)
 
 
 def _at_rows(products: Any, rows: float, column: int) -> float:

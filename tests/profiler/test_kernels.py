@@ -31,6 +31,7 @@ SMALL = (
     attention("attention_decode", batch=2, q_len=1),
     Kernel(op="norm", dtype="bf16", sizes={"m": 2, "k": 8}),
     Kernel(op="elementwise", dtype="fp32", sizes={"m": 2, "k": 8}),
+    Kernel(op="step", dtype="bf16", sizes={"m": 2}),
 )
 
 
@@ -71,6 +72,8 @@ def test_the_grid_names_no_kernel_twice_and_ends_beyond_the_cache():
 @pytest.mark.parametrize("kernel", SMALL, ids=lambda kernel: kernel.title)
 def test_every_kernel_runs_and_gives_the_shape_that_its_columns_say(kernel):
     torch = pytest.importorskip("torch")
+    if kernel.op == "step":
+        pytest.importorskip("transformers")
     result = kernels_calls.call_of(kernel, CPU)()
     sizes = kernel.sizes
     if kernel.op == "gemm":
@@ -84,7 +87,10 @@ def test_every_kernel_runs_and_gives_the_shape_that_its_columns_say(kernel):
         assert float(result) == sizes["size_bytes"] / 4  # ones
     elif kernel.op == "triad":
         assert torch.equal(result, torch.full_like(result, 3.0))  # 1 + 2 * 1
-    expected = {"bf16": torch.bfloat16}.get(kernel.dtype, torch.float32)
+    elif kernel.op == "step":
+        assert tuple(result.shape) == (1,)  # the next token of one sequence
+    of_numbers = {"bf16": torch.bfloat16}.get(kernel.dtype, torch.float32)
+    expected = torch.int64 if kernel.op == "step" else of_numbers
     assert result.dtype == expected
 
 

@@ -8,10 +8,13 @@ import pytest
 from profiler.kernels_peaks import last_measured, peaks_of, write_measured
 from profiler.run_target import Target
 from roofline.cli.main import main
-from roofline.cli.measured import as_measured, named_measured, with_measured
+from roofline.cli.measured import LAYER_LAUNCHES, as_measured, named_measured, with_measured
+from roofline.physics.layout import Layout
+from roofline.setups import FormatNames, setup_of
 from specs.engine import get_engine
 from specs.errors import InvalidInputError
 from specs.gpufile import load_gpu_file
+from specs.hub import get_model
 from specs.measurement import Measurement
 
 CPU = Target(kind="cpu", devices=("cpu",), name="A Processor Nobody Has 1234", threads=2)
@@ -29,6 +32,7 @@ def row(op, latency_s, *, dtype="fp32", **columns):
     )
 
 
+ATTENTION = {"batch": 1, "heads": 8, "head_dim": 64, "kv_heads": 8}
 ROWS = [
     row("read", 50.0, size_bytes=BEYOND),  # 20 GB/s
     row("copy", 80.0, size_bytes=BEYOND),  # 25 GB/s, both ways
@@ -44,6 +48,18 @@ ROWS = [
     # One row, 0.5 MiB of weights: the launch shows, not the memory.
     row("gemm", 1e-5, m=1, n=512, k=256),
     row("launch", 3e-6),
+    # 4 * 1 * 8 heads * 64 * (128 * 129 / 2) = 16.908288 MFLOP: 16.9 and 8.454 GFLOP/s
+    row("attention_prefill", 1e-3, **ATTENTION, q_len=128, kv_len=128),
+    row("attention_prefill", 2e-3, **{**ATTENTION, "kv_heads": 2}, q_len=128, kv_len=128),
+    # 2 * 512 * 4096 * 4 bytes in 4 ms, three halves of that in 6 ms: 41 943 040 in 10 ms. One
+    # row counts for nothing.
+    row("norm", 4e-3, m=512, k=4096),
+    row("elementwise", 6e-3, m=512, k=4096),
+    row("norm", 1e-3, m=1, k=4096),
+    # 8 layers more in 1.6 ms: 0.2 ms each, and 0.5 ms beside the two of the shorter one
+    row("step", 0.9e-3, m=2, engine="transformers"),
+    row("step", 2.5e-3, m=10, engine="transformers"),
+    row("step", 2.5e-3, m=10, engine="transformers", dtype="bf16"),
     Measurement(
         kind="kernel", op="gemm", dtype="fp16", m=9, n=9, k=9, quality="failed", reason="test"
     ),
@@ -57,6 +73,13 @@ def test_peaks_by_hand():
     assert peaks.gemv_bytes_per_s == pytest.approx({"fp32": 16.785408e9})
     assert peaks.gemm_frac == pytest.approx({"fp32": 0.604}, rel=1e-3)
     assert (peaks.launch_s, peaks.floor_s) == (3e-6, None)
+    assert peaks.attention_frac == pytest.approx({"fp32": 0.16908288})
+    ((length, rate),) = peaks.attention["fp32"]
+    assert (length, rate) == (128, pytest.approx((16.908288e9 + 8.454144e9) / 2))
+    assert peaks.pass_bytes_per_s == pytest.approx({"fp32": 4.194304e9})
+    assert set(peaks.host_s) == {"transformers"}
+    assert peaks.host_s["transformers"]["fp32"] == pytest.approx((0.2e-3, 0.5e-3))
+    assert set(peaks.host_s["transformers"]) == {"fp32"}  # of bf16 one depth is missing
 
 
 def test_of_repeats_the_last_counts():
@@ -145,6 +168,38 @@ def test_products_of_few_rows_pace_decode_and_of_many_prefill():
         0.8
     )
     assert as_measured(engine, rates, "bf16", batch=4, tokens=64).compute_frac == 0.5
+
+
+def test_attention_passes_and_the_host_are_as_they_were_measured():
+    rates = {
+        "mem_bytes_per_s": 20e9,
+        "peak_flops_per_s": {"fp32": 100e9},
+        "attention": {"fp32": [[128, 20e9], [2048, 80e9]]},
+        "pass_bytes_per_s": {"fp32": 5e9},
+        "host_s": {"transformers": {"fp32": [200e-6, 500e-6]}},
+        "launch_s": 4e-6,
+    }
+    engine = get_engine("transformers")
+    # 512 tokens lie halfway on a logarithmic scale: sqrt(20e9 * 80e9) = 40e9 of 100e9.
+    four = as_measured(engine, rates, "fp32", batch=4, tokens=2048, is_host=True)
+    assert four.attention_frac == pytest.approx(0.4)
+    assert four.pass_frac == pytest.approx(0.25)
+    assert (four.host_layer_s, four.host_step_s) == pytest.approx((140e-6, 500e-6))  # 200 - 15 * 4
+    gpu = as_measured(engine, rates, "fp32", batch=4, tokens=2048)
+    assert gpu.pass_frac == 0.0
+    other = as_measured(get_engine("vllm"), rates, "fp32")
+    assert other.host_layer_s == get_engine("vllm").host_layer_s
+    assert as_measured(engine, rates, "bf16", is_host=True).host_step_s == engine.host_step_s
+    assert as_measured(get_engine("ideal"), rates, "fp32", is_host=True).pass_frac == 0.0
+
+
+def test_the_launches_of_a_layer_are_those_that_are_counted():
+    engine, names = get_engine("transformers"), FormatNames(weight="", kv="", activation="")
+    model = get_model("meta-llama/Llama-3.1-8B")
+    plan = setup_of(model, Layout(), names, engine).decoder
+    of_layers = plan.launches[plan.count == 32] @ plan.count[plan.count == 32] / 32
+    attentions = sum(op.count for op in plan.attention) / 32
+    assert of_layers + attentions == LAYER_LAUNCHES
 
 
 def test_rows_of_the_measured_device_are_named_and_priced_as_it(written):
