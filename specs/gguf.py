@@ -10,82 +10,9 @@ layers (halves, eighths; for 32 layers exactly what llama.cpp does).
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from specs.errors import UnknownNameError
+from specs.formats import Precision, gguf_mix, tables
 from specs.model import Attention, Model, MoE, Quantisation
-from specs.precision import (
-    Precision,
-    blend,
-    canonical_names,
-    get_precision,
-    normalised,
-    tables,
-)
-
-GGUF_ROLES = (
-    "base", "output", "token_embd", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate",
-    "ffn_up", "ffn_down", "experts",
-)  # fmt: skip
-"""What a tensor of a GGUF file is for; ``"base"`` is everything that no other role names."""
-
-
-@lru_cache(maxsize=512)
-def gguf_mix(name: str, *, gqa: float = 8.0, num_experts: int = 0) -> Precision:
-    """Read a name as a GGUF file: base type, and the roles that get another one.
-
-    Parameters
-    ----------
-    name : str
-        ``"q4_k_m"``, ``"Q8_0"``, ``"q4_0"``...
-    gqa : float
-        Query heads per KV head; llama.cpp gives ``attn_v`` more bits from 4 up.
-    num_experts : int
-        llama.cpp has rules of its own for exactly eight experts, and takes four or more
-        as it takes `gqa`.
-
-    Notes
-    -----
-    A mix whose types were chosen tensor by tensor states an average and no roles.
-
-    Raises
-    ------
-    UnknownNameError
-        It is no GGUF file type.
-    """
-    data = tables()
-    canonical = canonical_names().get(normalised(name), "")
-    row = data["mix"].get(canonical)
-    if row is None:
-        known = ", ".join(data["mix"])
-        raise UnknownNameError(f"{name!r} is no GGUF file type; there are {known}.")
-    parent = data["mix"][row["like"]] if "like" in row else {}
-    roles = {k: v for k, v in {**parent, **row}.items() if k in GGUF_ROLES}
-    if gqa >= 4 or (num_experts >= 4 and canonical in data["eight_experts"]["low_bits"]):
-        roles.update({**parent, **row}.get("gqa4", {}))
-    if num_experts == 8:
-        roles.update(_eight_experts(canonical))
-    base = roles.get("base", "")
-    return Precision(
-        name=canonical,
-        bits=float(row["bits"]),
-        compute=get_precision(base).compute if base else "int8",
-        # A stated average already holds what rows of odd lengths were forced to.
-        block=get_precision(base).block if base else 1,
-        family="gguf",
-        source=row.get("source", "llama-quantize"),
-        roles=tuple(roles.items()),
-    )
-
-
-def _eight_experts(mix: str) -> dict[str, str]:
-    rule = tables()["eight_experts"]
-    if mix in rule["low_bits"]:
-        return {"attn_v": "q4_k", "attn_k": "q4_k", "attn_output": rule["attn_output"]}
-    roles = {"attn_v": rule["attn_v"], "attn_k": rule["attn_k"]}
-    if mix in rule["attn_output_in"]:
-        roles["attn_output"] = rule["attn_output"]
-    return roles
+from specs.precision import blend, get_precision
 
 
 def gguf_fallback(name: str, in_features: int) -> str:
@@ -100,7 +27,7 @@ def gguf_fallback(name: str, in_features: int) -> str:
 
 
 # Role of a linear by its name, tried in order over "<place>.<name>" as
-# `specs.quant_patterns.canonical` spells it.
+# `specs.quant.names.canonical` spells it.
 _ROLE_NAMES = (
     ("output", r"^top\.(lm_head|embed_out)"),
     ("token_embd", r"^top\."),

@@ -15,105 +15,25 @@ A blend such as ``"0.5*q6_k+0.5*q4_k"`` is a type that changes from layer to lay
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
-from specs.errors import (
-    InvalidInputError,
-    SpecDataError,
-    UnknownNameError,
-    UnsupportedPrecisionError,
+from specs.errors import InvalidInputError, UnknownNameError, UnsupportedPrecisionError
+from specs.formats import (
+    Precision,
+    canonical_names,
+    gguf_mix,
+    normalised,
+    stored_format,
+    tables,
 )
 
-_DATA = Path(__file__).parent / "data" / "precisions.toml"
 _BPW = re.compile(
     r"^(?P<name>[a-z0-9_.-]+?)[-_ ](?P<bits>\d+(?:\.\d+)?)[-_ ]?bpw(?:[-_][a-z0-9]+)?$"
 )
-_PLAIN = ("fp32", "tf32", "fp16", "bf16")
 _GROUP = re.compile(r"^(?P<name>.+?)[-_ ](?:g(?P<group>\d+)|(?P<channel>channel))$")
 _BPW_FAMILIES = ("exl2", "exl3", "aqlm", "vptq", "spqr")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Precision:
-    """One way to store numbers.
-
-    Parameters
-    ----------
-    name : str
-        Canonical name.
-    bits : float
-        Stored bits per element, block scales and zero points included. Of a GGUF file
-        mix the average over Llama-3.1-8B, embeddings and head included.
-    compute : str
-        Narrowest arithmetic that the stored values can enter: a name of
-        ``specs.accelerator.COMPUTE_PRECISIONS``, or ``"16bit"`` where kernels always
-        dequantise first.
-    activation : str
-        What activations become when this format is asked for and nothing else is said;
-        empty if they stay in 16 bits.
-    block : int
-        Elements that share a scale; 1 where scales are per tensor or per channel.
-    family : str
-        ``"plain"``, ``"fp8"``, ``"mx"``, ``"nvfp4"``, ``"int"``, ``"gptq"``, ``"awq"``,
-        ``"bnb"``, ``"gguf"``...
-    source : str
-        Key in ``specs/data/sources/precisions.toml``.
-    roles : tuple of (role, precision)
-        Types of a file mix: ``"base"``, ``"output"``, ``"attn_v"``... Empty otherwise.
-    parts : tuple of (precision, share)
-        What a blend is made of, shares of elements summing to 1. Empty otherwise.
-    """
-
-    name: str
-    bits: float
-    compute: str
-    activation: str = ""
-    block: int = 1
-    family: str
-    source: str
-    roles: tuple[tuple[str, str], ...] = ()
-    parts: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def weight_only(self) -> bool:
-        """Whether activations stay in 16 bits unless something else says otherwise."""
-        return not self.activation
-
-    @property
-    def plain(self) -> bool:
-        """Whether this is an ordinary float type of 16 bits or more."""
-        return self.family == "plain"
-
-    @property
-    def bytes_per_element(self) -> float:
-        """Stored bytes per element."""
-        return self.bits / 8.0
-
-
-@lru_cache(maxsize=1)
-def tables() -> Mapping[str, Any]:
-    """Return the format tables as they are in the data file, read once."""
-    with _DATA.open("rb") as file:
-        return tomllib.load(file)
-
-
-def normalised(name: str) -> str:
-    """Return the spelling that names are compared in."""
-    plain = name.strip().lower().removeprefix("torch.").replace("_", "-").replace(" ", "-")
-    return plain.removeprefix("ud-")  # a publisher's mark on GGUF files
-
-
-@lru_cache(maxsize=1)
-def canonical_names() -> Mapping[str, str]:
-    """Normalised spelling -> canonical name; formats win over aliases."""
-    index = {normalised(alias): name for alias, name in tables()["alias"].items()}
-    index.update({normalised(name): name for name in (*tables()["mix"], *tables()["format"])})
-    return index
 
 
 def list_precisions() -> tuple[str, ...]:
@@ -126,7 +46,7 @@ def get_precision(name: str) -> Precision:
     """Look up a storage precision by canonical name, alias or carried bits.
 
     A GGUF name that is both a block type and a file (``"q6_k"``) is the block type: what
-    a tensor of it takes. `specs.gguf.gguf_mix` reads the same name as a file.
+    a tensor of it takes. `specs.formats.gguf_mix` reads the same name as a file.
 
     Raises
     ------
@@ -138,9 +58,7 @@ def get_precision(name: str) -> Precision:
     canonical = canonical_names().get(normalised(name))
     if canonical is not None:
         if canonical in tables()["format"]:
-            return _format(canonical)
-        from specs.gguf import gguf_mix  # it is built on this module
-
+            return stored_format(canonical)
         return gguf_mix(canonical)
     carried = _carried_bits(name) or _grouped(name)
     if carried is not None:
@@ -152,26 +70,6 @@ def get_precision(name: str) -> Precision:
     raise UnknownNameError(
         f"no storage precision is called {name!r}; {hint}. Choose one, or give bits per weight "
         "as in 'exl3-4.0bpw'."
-    )
-
-
-def _format(name: str) -> Precision:
-    row = tables()["format"][name]
-    block = int(row.get("block", 1))
-    if "bytes" in row:
-        bits = 8.0 * row["bytes"] / block
-    elif "element" in row:
-        bits = row["element"] + row.get("extra", 0) / block
-    else:
-        raise SpecDataError(f"precision {name!r} states neither bytes nor element bits.")
-    return Precision(
-        name=name,
-        bits=float(bits),
-        compute=row["compute"],
-        activation=row.get("activation", ""),
-        block=block,
-        family=row["family"],
-        source=row["source"],
     )
 
 

@@ -15,8 +15,9 @@ from importlib import import_module
 from typing import Any
 
 from specs.errors import ModelConfigError
+from specs.formats import Precision
 from specs.model import Model, Quantisation
-from specs.precision import Precision, get_precision
+from specs.precision import get_precision
 from specs.quant.names import KEPT_PLAIN, PLAIN, canonical
 
 READERS: Mapping[str, tuple[str, str]] = {

@@ -21,8 +21,9 @@ from roofline.physics.plan import (
     make_plan,
 )
 from specs.engine import Engine
+from specs.formats import Precision
 from specs.model import Linear, Model
-from specs.precision import Precision, compute_precision, get_precision
+from specs.precision import compute_precision, get_precision
 
 
 class PlanBuilder:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from specs.formats import Precision
 from specs.model import Linear, Quantisation
-from specs.precision import Precision, get_precision
+from specs.precision import get_precision
 from specs.quantisation import storage_precision
 
 

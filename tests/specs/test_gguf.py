@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from specs.gguf import gguf_fallback, gguf_mix, gguf_quantisation
+from specs.formats import gguf_mix
+from specs.gguf import gguf_fallback, gguf_quantisation
 from specs.model import Attention, Block, Dense, Linear, Model, MoE
 from specs.precision import get_precision
 from specs.quantisation import default_quantisation, storage_precision

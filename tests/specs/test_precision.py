@@ -2,7 +2,7 @@
 import pytest
 
 from specs.errors import InvalidInputError, UnknownNameError, UnsupportedPrecisionError
-from specs.gguf import gguf_mix
+from specs.formats import gguf_mix
 from specs.precision import blend, compute_precision, get_precision, list_precisions
 
 
