@@ -7,7 +7,8 @@ One CSV per source, one row per measured point, SI units, columns of `COLUMNS`. 
 clean, says what a prediction needs in columns (nothing hides in remarks), and lies above the
 hard floor. It is a selection: of each deployment a few points, spread over batch and lengths,
 always the same ones. ``sources.toml`` beside the tables says what each source means by its
-figures, what was left out of it and why.
+figures, what was left out of it and why; settings that a benchmark's launch scripts state and
+its tables do not come from `benchmarks.recipes`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measured import CHECKPOINT, DATA, scenarios_of, weight_format
+from benchmarks.recipes import with_recipes
 from benchmarks.scoreboard import METRICS, below_floor, compare, load
 from calibration.power.rows import board_power
 from calibration.tables import read_measurements
@@ -38,6 +40,7 @@ ASKED = (
     "engine_version", "epoch", "weight_dtype", "kv_dtype", "mode", "batch_size", "concurrency",
     "request_rate", "input_tokens", "cached_tokens", "output_tokens",
     "length_spread_frac", "prompt_known", "context_from_zero", "no_burst",
+    "max_batched_tokens", "held_steps",
 )  # fmt: skip
 MEASURED = (
     "ttft_s", "tpot_s", "e2e_s", "prefill_tok_s", "decode_tok_s", "total_tok_s", "power_w",
@@ -337,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     try:
-        rows = select(tidy(load(args.measurements)))
+        rows = with_recipes(select(tidy(load(args.measurements))))
     except RooflineError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2

@@ -46,7 +46,7 @@ _NEEDED = ("model", "gpu", "mode")
 
 SCENARIO = (
     *_NAMES, *_DEGREES, "batch", "concurrency", "input_len", "cached_len", "output_len",
-    "power_limit_w", "spread_frac", "engine_year",
+    "power_limit_w", "spread_frac", "engine_year", "max_batched_tokens", "held_steps",
 )  # fmt: skip
 """Columns that a row is priced by."""
 
@@ -131,6 +131,8 @@ def scenario_columns(table: pd.DataFrame) -> pd.DataFrame:
     out["power_limit_w"] = _number(table, "power_limit_w").fillna(np.inf)
     out["spread_frac"] = _number(table, "length_spread_frac").fillna(0.0)
     out["engine_year"] = _years(table)
+    for name in ("max_batched_tokens", "held_steps"):
+        out[name] = _number(table, name).fillna(0.0)
     return out
 
 

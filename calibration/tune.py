@@ -33,7 +33,7 @@ ASKED = (
     "model", "gpu", "engine", "mode", "weight_dtype", "kv_dtype", "num_gpus", "tp", "pp", "ep",
     "dp", "batch_size", "concurrency", "request_rate", "input_tokens", "cached_tokens",
     "output_tokens", "length_spread_frac", "power_limit_w", "epoch", "prompt_known",
-    "context_from_zero", "no_burst",
+    "context_from_zero", "no_burst", "max_batched_tokens", "held_steps",
 )  # fmt: skip
 MEASURED = (
     "ttft_s", "tpot_s", "e2e_s", "decode_tok_s", "total_tok_s", "power_w",

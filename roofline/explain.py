@@ -31,7 +31,7 @@ from roofline.physics.power import memory_stretch
 from roofline.physics.step import OperatorCosts, operator_costs
 from roofline.predict import predict
 from roofline.pricing import BOUNDS
-from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, setup_of
+from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, setup_of, with_chunk
 from specs.accelerator import Accelerator
 from specs.model import Model
 
@@ -130,6 +130,8 @@ def explain(
     """
     chosen, device = as_model(model), as_accelerator(gpu)
     engine = as_engine(asked.pop("engine", ""), device)
+    if asked.get("max_batched_tokens"):
+        engine = with_chunk(engine, int(asked["max_batched_tokens"]))
     estimate = predict(chosen, device, engine=engine, correction=correction, **asked)
     layout = Layout(tp=estimate.tp, pp=estimate.pp, ep=estimate.ep, dp=estimate.dp)
     names = FormatNames(

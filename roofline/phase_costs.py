@@ -34,7 +34,8 @@ class Work:
     `batch` is of the whole deployment: a static batch, or the concurrency where
     `serving`. Of the `input_tokens`, `cached_tokens` are in the KV cache already.
     `spread_frac` is the width of the uniform distribution that lengths are drawn from,
-    over its mean; 0 makes all requests alike.
+    over its mean; 0 makes all requests alike. A prompt waits `held_steps` decode steps
+    before an engine at work takes it in.
     """
 
     batch: FloatArray
@@ -44,6 +45,7 @@ class Work:
     output_tokens: FloatArray
     power_limit_w: FloatArray
     spread_frac: FloatArray | float = 0.0
+    held_steps: FloatArray | float = 0.0
 
     @property
     def new_tokens(self) -> FloatArray:

@@ -69,6 +69,8 @@ def predict(
     cached_len: int = 0,
     power_limit_w: float | None = None,
     engine_year: int | None = None,
+    max_batched_tokens: int | None = None,
+    held_steps: float = 0.0,
     correction: Correction | None = None,
 ) -> Estimate:
     """Predict time, memory, power and energy of one scenario.
@@ -92,6 +94,10 @@ def predict(
         Power limit per GPU below its default.
     engine_year : int, optional
         Year of the engine's version, today's by default; only a correction looks at it.
+    max_batched_tokens : int, optional
+        Tokens that a pass may carry; the engine's default if left out.
+    held_steps : float
+        Decode steps that the engine lets a prompt wait before it takes it in.
     correction : Correction, optional
         What was learned from measurements; None prices by the engine's profile alone.
 
@@ -107,7 +113,8 @@ def predict(
     >>> e.floor.tpot_s < e.tpot_s
     True
     """
-    for name, value in (("batch", batch), ("concurrency", concurrency), *_given(locals())):
+    counts = {"batch": batch, "concurrency": concurrency, "max_batched_tokens": max_batched_tokens}
+    for name, value in (*counts.items(), *_given(locals())):
         if value is not None and not _is_count(value):
             raise InvalidInputError(f"{name} is {value!r}; give a whole number of at least 1.")
     for name, value in (("input_len", input_len), ("output_len", output_len)):
@@ -135,6 +142,8 @@ def predict(
         "concurrency": concurrency or 0,
         "power_limit_w": math.inf if power_limit_w is None else power_limit_w,
         "engine_year": math.nan if engine_year is None else engine_year,
+        "max_batched_tokens": max_batched_tokens or 0,
+        "held_steps": held_steps,
         **{name: value for name, value in _given(locals()) if value is not None},
     }
     table = predict_table(columns, correction=correction)

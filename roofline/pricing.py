@@ -329,6 +329,7 @@ def _rhythm(setup: Setup, work: Work, running: FloatArray, waiting: FloatArray) 
         spread_frac=zero + work.spread_frac,
         prompt_tokens=work.new_tokens,
         chunks=work.new_tokens / chunk if chunk else zero,
+        held_steps=zero + work.held_steps,
         mixes=setup.engine.mixes_prefill,
         instant=setup.engine.request_s <= 0.0,
     )

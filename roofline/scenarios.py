@@ -31,12 +31,21 @@ SIZE_COLUMNS = {"batch": 0, "concurrency": 0, "input_len": 512, "cached_len": 0,
 a static batch of 1 is meant where neither is given. `cached_len` of the `input_len`
 tokens are a prefix that the KV cache holds already."""
 
-OTHER_COLUMNS = {"power_limit_w": math.inf, "spread_frac": 0.0, "engine_year": math.nan}
+OTHER_COLUMNS = {
+    "power_limit_w": math.inf, "spread_frac": 0.0, "engine_year": math.nan,
+    "max_batched_tokens": 0, "held_steps": 0.0,
+}  # fmt: skip
 """`spread_frac` is the width of the uniform distribution that the lengths of served
 requests are drawn from, over its mean; 0, the default, makes them all alike, as the
 engines' own benchmarks do. Requests that are alike end together, and their successors
 queue for the prefill together. `engine_year` is the year that the engine's version is of,
-NaN for today's; only a learned correction looks at it."""
+NaN for today's; only a learned correction looks at it.
+
+`max_batched_tokens` is what a pass may carry (vLLM ``max_num_batched_tokens``, SGLang
+``chunked_prefill_size``, TensorRT-LLM ``max_num_tokens``); 0 is the engine's default.
+`held_steps` are the decode steps that an engine at work lets a new prompt wait before it
+takes it in, in the mean: TensorRT-LLM's ``batch_wait_timeout_iters``, or half of SGLang's
+``scheduler_recv_interval``; engines hold none back by default."""
 
 ALIASES = {
     "isl": "input_len",
@@ -57,6 +66,7 @@ LIMITS = {
     "input_len": 1_000_000_000,
     "cached_len": 1_000_000_000,
     "output_len": 1_000_000_000,
+    "max_batched_tokens": 1_000_000_000,
 }
 """Largest size taken seriously; beyond it, it is a slip."""
 
@@ -187,6 +197,9 @@ def _numbers(name: str, value: Any, default: float, size: int) -> NDArray[np.flo
     return np.broadcast_to(array, (size,)).astype(float)
 
 
+_OPTIONAL = ("batch", "concurrency", "cached_len", "max_batched_tokens")
+
+
 def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[np.object_]) -> None:
     """Note the first thing that is wrong with the sizes of each scenario."""
 
@@ -197,11 +210,11 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
 
     for name, most in LIMITS.items():
         values = numbers[name]
-        optional = name in COUNT_COLUMNS or name in ("batch", "concurrency", "cached_len")
+        optional = name in COUNT_COLUMNS or name in _OPTIONAL
         with np.errstate(invalid="ignore"):
             wrong = ~np.isfinite(values) | (values != np.floor(values))
             note(wrong, f"{name} is {{}}; give a whole number.", values)
-            least = 0 if name == "cached_len" else 1
+            least = 0 if name in ("cached_len", "max_batched_tokens") else 1
             note(values < (0 if optional else 1), f"{name} is {{}}; give at least {least}.", values)
             note(values > most, f"{name} is {{}}; at most {most} makes sense.", values)
     both = (numbers["batch"] > 0) & (numbers["concurrency"] > 0)
@@ -212,6 +225,9 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
     note(~(limit > 0), "power_limit_w is {}; give watts above 0.", limit)
     year = numbers["engine_year"]
     note((year < 2000) | (year > 2100), "engine_year is {}; give a year such as 2024.", year)
+    held = numbers["held_steps"]
+    wrong = ~((held >= 0) & (held < 1e6))
+    note(wrong, "held_steps is {}; give the steps that a prompt waits, 0 for none.", held)
     spread = numbers["spread_frac"]
     wrong = ~((spread >= 0) & (spread <= 2))
     note(wrong, "spread_frac is {}; give 0 for equal lengths, at most 2.", spread)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,12 @@ def as_engine(value: Any, accelerator: Accelerator) -> Engine:
     if value == "":
         return get_engine("llama.cpp" if accelerator.kind in ("cpu", "igpu") else "vllm")
     return get_engine(_word("engine", value))
+
+
+@lru_cache(maxsize=1024)
+def with_chunk(engine: Engine, max_batched_tokens: int) -> Engine:
+    """The engine with so many tokens per pass; the same one for the same numbers."""
+    return replace(engine, prefill_chunk_tokens=max_batched_tokens)
 
 
 def _word(what: str, value: Any) -> str:

@@ -31,6 +31,7 @@ from roofline.setups import (
     check_formats,
     layout_of,
     setup_of,
+    with_chunk,
 )
 from roofline.stacks import SetupStack
 from specs.accelerator import Accelerator
@@ -44,7 +45,9 @@ MIN_TASK = 1024
 """Mean number of cases per task from which threads gain."""
 
 DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
-_GROUPED = ("model", "engine", "weight_dtype", "kv_dtype", "act_dtype", *DEGREES)
+_GROUPED = (
+    "model", "engine", "weight_dtype", "kv_dtype", "act_dtype", "max_batched_tokens", *DEGREES,
+)  # fmt: skip
 _CHECKED = ("engine", "weight_dtype", "act_dtype", "gpu")
 
 Rows = NDArray[np.intp]
@@ -218,6 +221,8 @@ def resolve(
     """Return the setup that a row asks for, and the names of its formats."""
     text = {name: values[index[row]] for name, (values, index) in table.text.items()}
     engine = as_engine(text["engine"], device)
+    if chunk := int(table.numbers["max_batched_tokens"][row]):
+        engine = with_chunk(engine, chunk)
     degrees = {name: int(table.numbers[name][row]) for name in DEGREES}
     names = FormatNames(
         weight=text["weight_dtype"], kv=text["kv_dtype"], activation=text["act_dtype"]
@@ -363,4 +368,5 @@ def _work(table: Scenarios, rows: Rows) -> Work:
         output_tokens=numbers["output_len"][rows],
         power_limit_w=numbers["power_limit_w"][rows],
         spread_frac=numbers["spread_frac"][rows],
+        held_steps=numbers["held_steps"][rows],
     )

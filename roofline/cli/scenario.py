@@ -41,6 +41,16 @@ def add_scenario_arguments(parser: Parser) -> None:
     group.add_argument(
         "--engine-year", type=size, metavar="Y", help="year of the engine's version (today's)"
     )
+    group.add_argument(
+        "--max-batched-tokens", type=size, metavar="N", help="tokens per pass (the engine's)"
+    )
+    group.add_argument(
+        "--held-steps",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="decode steps that the engine holds a prompt back for (0)",
+    )
     group.add_argument("--weight-dtype", default="", metavar="T", help="default: the checkpoint's")
     group.add_argument("--kv-dtype", default="", metavar="T", help="default: the engine's")
     group.add_argument("--act-dtype", default="", metavar="T", help="default: the checkpoint's")
@@ -143,7 +153,13 @@ def scenario_of(args: Namespace) -> tuple[tuple[Any, Any], dict[str, Any]]:
         from specs.gpufile import load_gpu_file
 
         device = load_gpu_file(args.gpu_file)
-    asked = {**named, "power_limit_w": args.power_limit, "engine_year": args.engine_year}
+    asked = {
+        **named,
+        "power_limit_w": args.power_limit,
+        "engine_year": args.engine_year,
+        "max_batched_tokens": args.max_batched_tokens,
+        "held_steps": args.held_steps,
+    }
     if args.no_correction:
         asked["correction"] = None
     elif args.correction:

@@ -51,8 +51,9 @@ class Rhythm:
     per_step, met : ndarray
         Prompts per step of the window; prompts that one prompt is prefilled with, itself
         included.
-    missed, queue : ndarray
-        Steps in progress that a prompt waits for, and passes that it waits for others.
+    missed, held, queue : ndarray
+        Steps in progress that a prompt waits for; decode steps that the engine then lets
+        it wait while others run; passes that it waits for others.
     load, own : ndarray
         Share of the room for prompts that is used in the window; passes of a prompt's
         own prefill.
@@ -71,6 +72,7 @@ class Rhythm:
     per_step: FloatArray
     met: FloatArray
     missed: FloatArray
+    held: FloatArray
     load: FloatArray
     own: FloatArray
     queue: FloatArray
@@ -127,6 +129,7 @@ def rhythm(
     spread_frac: FloatArray,
     prompt_tokens: FloatArray,
     chunks: FloatArray,
+    held_steps: FloatArray | float = 0.0,
     mixes: bool,
     instant: bool = False,
 ) -> Rhythm:
@@ -142,6 +145,8 @@ def rhythm(
         Width of the uniform distribution of lengths over its mean; 0 where all are equal.
     prompt_tokens, chunks : ndarray
         Tokens of one prompt, and those over what a pass may carry.
+    held_steps : ndarray
+        Decode steps that an engine at work lets a prompt wait before it takes it in.
     mixes : bool
         Whether prompts ride on decode steps, or run by themselves while decoding stands.
     instant : bool
@@ -174,8 +179,11 @@ def rhythm(
         queue = chance * beside * load / (2.0 * left)
         whole = np.ceil(beside - 1e-9)
         own = np.where(beside > 1.0, whole + chance * (beside + 0.5 - whole), 1.0)
-        missed = window / (1.0 + window) * np.minimum(running - 1.0, float(not instant))
-        round_steps = steps + missed
+        # Of requests that all end together none decodes: nothing is missed or held back.
+        apart = window / (1.0 + window)
+        missed = apart * np.minimum(running - 1.0, float(not instant))
+        held = apart * np.minimum(running - 1.0, 1.0) * held_steps
+        round_steps = steps + missed + held
         if mixes:
             round_steps = np.maximum(round_steps + own + queue, running * beside)
         decoding = running * steps / np.maximum(round_steps, 1.0)
@@ -192,6 +200,7 @@ def rhythm(
         per_step=per_step,
         met=np.minimum(met, running),
         missed=missed,
+        held=held,
         load=load,
         own=own,
         queue=queue,
@@ -289,24 +298,31 @@ def _device_s(beat: Rhythm, durations: Durations) -> FloatArray:
     return prefill.time_s(beat.running) + steps * durations.step_s
 
 
-def _boundary_s(beat: Rhythm, durations: Durations, step_s: FloatArray) -> FloatArray:
-    """From sending to the end of the step in progress.
+def _boundary_s(
+    beat: Rhythm, durations: Durations, step_s: FloatArray, beat_s: FloatArray
+) -> FloatArray:
+    """From sending to the end of the step in progress, or of those the prompt is held for.
 
     A request is sent as a step ends and arrives `request_s` into the next, or into one
     further on; where all end together, nothing runs then. One that the cache kept
-    waiting is there already.
+    waiting is there already. `step_s` is of a pass, `beat_s` from one decode step to the next.
     """
     outside = durations.request_s
     left_s = np.maximum(step_s - outside, 0.5 * step_s)
-    return np.where(beat.waiting > 0.0, 0.0, outside + beat.missed * left_s)
+    waits_s = outside + beat.missed * left_s + beat.held * beat_s
+    return np.where(beat.waiting > 0.0, 0.0, waits_s)
 
 
 def _prefill_first(beat: Rhythm, durations: Durations) -> _Times:
     """Prompts run by themselves, as soon as they wait."""
     prefill, step_s, running = _Prefill.of(durations, beat.chunks), durations.step_s, beat.running
     batch_s = prefill.time_s(beat.met)
-    next_s = (step_s + beat.per_step * batch_s) / (1.0 + beat.per_step)
-    later_s = _boundary_s(beat, durations, next_s) + batch_s * prefill.mean_end_frac(beat.met)
+    beat_s = step_s + beat.per_step * batch_s
+    next_s = beat_s / (1.0 + beat.per_step)
+    beat_s = step_s + np.minimum(beat.per_step, 1.0) * batch_s
+    later_s = _boundary_s(beat, durations, next_s, beat_s) + batch_s * prefill.mean_end_frac(
+        beat.met
+    )
     all_s = prefill.time_s(running)
     later_s = np.where(beat.steps > 0.0, later_s, np.maximum(later_s, all_s))
     size = np.maximum(beat.per_step, 1.0)
@@ -331,7 +347,7 @@ def _mixed(beat: Rhythm, durations: Durations) -> _Times:
     alone_s = durations.prompt_s + np.maximum(beat.chunks, 1.0) * added_s
     crowded = np.where(beat.chunks > 1.0, beat.load, 1.0)
     own_s = alone_s + crowded * (beat.own * carrying_s - alone_s)
-    later_s = _boundary_s(beat, durations, next_s) + beat.queue * carrying_s + own_s
+    later_s = _boundary_s(beat, durations, next_s, next_s) + beat.queue * carrying_s + own_s
     later_s = np.maximum(later_s, (running * beat.chunks - beat.steps) * carrying_s)
     first = _Prefill.of(durations, beat.first_chunks)
     full_s = np.maximum(first.pass_s(running) + 0.5 * added_s, 0.5 * beside_s)

@@ -34,6 +34,8 @@ class Limits:
         Share of a request's output for which room must be free to admit it. 0.5 is what
         a full cache holds on average, so that admission is right in the mean without
         simulating preemption; 1 never has to evict.
+    held_steps : int
+        Steps that a prompt waits before it is admitted while anything decodes.
     request_s : float
         Time of a request outside the engine's loop: HTTP, tokenising, hand-over.
     """
@@ -43,6 +45,7 @@ class Limits:
     max_sequences: int = 0
     kv_tokens: float = float("inf")
     reserved_output_frac: float = 0.5
+    held_steps: int = 0
     request_s: float = 0.0
 
 

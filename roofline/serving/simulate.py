@@ -67,6 +67,7 @@ class _Replica:
         self.decode_s, self.decode_steps, self.decode_tokens = 0.0, 0, 0
         self.arriving: list[tuple[float, int]] = []
         self.waiting: deque[int] = deque()  # not admitted yet
+        self.came = [0] * count  # step in which a request came to wait
         self.prefilling: deque[list[int]] = deque()  # admitted: [request, tokens done]
         self.decoding: list[tuple[int, int]] = []  # heap of (step at which it ends, request)
         self.steps, self.context, self.used, self.admitted = 0, 0, 0.0, 0
@@ -88,6 +89,7 @@ class _Replica:
         while self.done < self.count:
             while self.arriving and self.arriving[0][0] <= self.now:
                 self.waiting.append(heapq.heappop(self.arriving)[1])
+                self.came[self.waiting[-1]] = self.steps
             self._admit()
             if self.prefilling:
                 self._step_with_prompts()
@@ -99,13 +101,19 @@ class _Replica:
     def _admit(self) -> None:
         """Give room in the cache to those that wait, first come first served."""
         waiting, room = self.waiting, self.limits.kv_tokens
-        while waiting and self.admitted < self.places:
+        while waiting and self.admitted < self.places and not self._held():
             needed = self.held[waiting[0]]
             if self.used + needed > room:
                 return
             self.used += needed
             self.admitted += 1
             self.prefilling.append([waiting.popleft(), 0])
+
+    def _held(self) -> int:
+        """Steps for which the first that waits is held back."""
+        if not self.decoding:
+            return 0
+        return max(self.limits.held_steps - (self.steps - self.came[self.waiting[0]]), 0)
 
     def _step_with_prompts(self) -> None:
         """One step that carries prompts, and decodes where the policy mixes."""
@@ -143,8 +151,11 @@ class _Replica:
     def _decode(self) -> None:
         """Steps that only decode, until something can change."""
         most = self.decoding[0][0] - self.steps
-        if self.arriving and not self.waiting and self.admitted < self.places:
-            # One that waits already cannot be admitted before a sequence ends.
+        held = self.limits.held_steps > 0
+        if self.waiting and held:
+            most = min(most, self._held() or most)
+        if self.arriving and (held or not self.waiting) and self.admitted < self.places:
+            # One that waits for room cannot be admitted before a sequence ends.
             count = len(self.decoding)
             step_s = self.step_time_s(0, 0.0, count, self.context / count)
             left_s = self.arriving[0][0] - self.now

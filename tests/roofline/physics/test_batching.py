@@ -23,7 +23,7 @@ RUNNING = np.unique(np.round(2.0 ** np.arange(0.0, 10.0, 0.5)))
 
 
 def loop(running, *, steps, prompt_tokens, chunk_tokens, token_s, least_s, growth_s,
-         spread_frac, mixes, waiting=0.0):  # fmt: skip
+         spread_frac, mixes, waiting=0.0, held_steps=0.0):  # fmt: skip
     """A machine whose passes take ``least + token_s`` each token, and steps that grow."""
     running = np.atleast_1d(np.asarray(running, float))
     one = np.ones_like(running)
@@ -35,6 +35,7 @@ def loop(running, *, steps, prompt_tokens, chunk_tokens, token_s, least_s, growt
         spread_frac=spread_frac * one,
         prompt_tokens=prompt_tokens * one,
         chunks=chunks,
+        held_steps=held_steps * one,
         mixes=mixes,
     )
 
@@ -54,6 +55,28 @@ def loop(running, *, steps, prompt_tokens, chunk_tokens, token_s, least_s, growt
         token_s=token_s * one,
     )
     return beat, durations, closed_loop(beat, durations)
+
+
+@settings(deadline=None, max_examples=100)
+@given(held_steps=st.floats(0.1, 100.0), **CASES)
+def test_to_hold_prompts_back_hardly_shortens_their_wait(held_steps, **case):
+    _, _, at_once = loop(RUNNING, **case)
+    _, _, held = loop(RUNNING, held_steps=held_steps, **case)
+    # Those held back do not decode beside the others, which a saturated device feels.
+    assert (held.ttft_s >= at_once.ttft_s * 0.8).all()
+    # Nobody decodes beside a single client, so nothing is waited for.
+    assert held.ttft_s[0] == pytest.approx(at_once.ttft_s[0])
+
+
+def test_what_a_held_prompt_waits_by_hand():
+    # Two clients whose lengths spread widely: 100 steps of 10 ms, 1 prompt of 10 ms each.
+    case = {"steps": 100, "prompt_tokens": 1, "chunk_tokens": 0, "token_s": 1e-9,
+            "least_s": 0.01, "growth_s": 0.0, "spread_frac": 1.0, "mixes": True}  # fmt: skip
+    _, _, at_once = loop(2.0, **case)
+    _, _, held = loop(2.0, held_steps=20.0, **case)
+    # 20 steps of 10 ms, less for the few whose neighbour ends with them. The opening burst,
+    # which nothing holds back, is paid for when the run drains.
+    assert (held.ttft_s - at_once.ttft_s)[0] == pytest.approx(0.2, rel=0.05)
 
 
 def equal_prompts(mixes, prompt_tokens):

@@ -29,6 +29,7 @@ def draw(generator):
         "admitted_frac": float(generator.uniform(0.2, 0.9)) if generator.random() < 0.25 else 1.0,
         "tokens_per_s": 25_000.0 * 2.0 ** generator.uniform(-2, 3),
         "weights_s": 0.006 * 2.0 ** generator.uniform(-1, 2),
+        "held_steps": int(generator.choice([5, 20])) if generator.random() < 0.2 else 0,
     }
 
 
@@ -59,6 +60,7 @@ def simulated(case, running, prompt, output):
         policy=case["policy"],
         chunk_tokens=case["chunk_tokens"],
         kv_tokens=room if running < case["concurrency"] else np.inf,
+        held_steps=case["held_steps"],
         request_s=REQUEST_S,
     )
     run = simulate(traffic, limits, machine(case))
@@ -81,6 +83,7 @@ def estimated(case, running, prompt, output):
         spread_frac=2 * (1 - shortest) / (1 + shortest) * one,
         prompt_tokens=prompt * one,
         chunks=prompt / chunk * one,
+        held_steps=case["held_steps"] * one,
         mixes=case["policy"] == "mixed-chunk",
     )
     batched = float(np.clip(chunk / prompt * (1 - 1e-9), 1.0, running))
@@ -134,6 +137,8 @@ KINDS = {
     "lengths spread": lambda case: case["shortest_frac"] < 1.0,
     "queue for the cache": lambda case: case["admitted_frac"] < 1.0,
     "few": lambda case: case["concurrency"] <= 8,
+    # Where a prompt is held for a good part of its own decoding the form says too much.
+    "held back": lambda case: 0 < 10 * case["held_steps"] <= case["output_tokens"],
     "many": lambda case: case["concurrency"] > 64,
 }
 

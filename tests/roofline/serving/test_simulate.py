@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The event simulation: conservation, queueing laws, cases worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +57,22 @@ def test_a_full_cache_makes_others_wait():
     np.testing.assert_allclose(run.ttft_s, [2.01, 2.01, 4.04, 4.04])
     run = by_hand("prefill-first", max_sequences=2)
     np.testing.assert_allclose(run.ttft_s, [2.01, 2.01, 4.04, 4.04])
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_prompt_is_held_back_while_others_decode(policy):
+    # Two clients, two rounds, steps of 10 ms: 2 and 5 tokens out of the first two requests.
+    # The third is sent at 0.02 s while the second has 3 steps left, and is held for 2 of them.
+    limits = Limits(policy=policy, held_steps=2)
+    traffic = replace(
+        closed_loop(2, input_tokens=1, output_tokens=2, prompts=3),
+        output_tokens=np.array([2, 5, 2]),
+    )
+    run = simulate(traffic, limits, lambda *_: 0.01)
+    np.testing.assert_allclose(run.ttft_s, [0.01, 0.01, 0.03])
+    # Nobody is held where nothing decodes.
+    alone = closed_loop(1, input_tokens=1, output_tokens=2, prompts=3)
+    np.testing.assert_allclose(simulate(alone, limits, lambda *_: 0.01).ttft_s, 0.01)
 
 
 @settings(deadline=None, max_examples=40)
