@@ -320,9 +320,8 @@ def _prefill_first(beat: Rhythm, durations: Durations) -> _Times:
     beat_s = step_s + beat.per_step * batch_s
     next_s = beat_s / (1.0 + beat.per_step)
     beat_s = step_s + np.minimum(beat.per_step, 1.0) * batch_s
-    later_s = _boundary_s(beat, durations, next_s, beat_s) + batch_s * prefill.mean_end_frac(
-        beat.met
-    )
+    waits_s = _boundary_s(beat, durations, next_s, beat_s)
+    later_s = waits_s + batch_s * prefill.mean_end_frac(beat.met)
     all_s = prefill.time_s(running)
     later_s = np.where(beat.steps > 0.0, later_s, np.maximum(later_s, all_s))
     size = np.maximum(beat.per_step, 1.0)
