@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measured import LATENCIES, THROUGHPUTS, scenarios_of
-from calibration.dataset import log_ratios, pair_figures
-from roofline.predict import predict_table
+from calibration.dataset import SCENARIO, joined, log_ratios, pair_figures
 from specs.errors import InvalidInputError, RooflineError
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput", "power_w", "energy_per_output_token_j")
@@ -31,25 +30,7 @@ FLOOR_SLACK_FRAC = 0.03
 """A measurement may lie this far below the floor before it is a finding: clocks boost a
 little above the rated one, and sources round."""
 
-_PREDICTOR = (
-    "model",
-    "gpu",
-    "engine",
-    "weight_dtype",
-    "kv_dtype",
-    "num_gpus",
-    "tp",
-    "pp",
-    "ep",
-    "dp",
-    "batch",
-    "concurrency",
-    "input_len",
-    "cached_len",
-    "output_len",
-    "power_limit_w",
-    "spread_frac",
-)
+_FLAGS = ("context_from_zero", "prompt_known", "no_burst")
 _PRICED = (
     "ttft_s",
     "later_ttft_s",
@@ -78,30 +59,23 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     """
     table = table.reset_index(drop=True)
     scenarios = scenarios_of(table)
+    wanted = [name for name in (*SCENARIO, *_FLAGS) if name not in scenarios.columns]
+    scenarios = scenarios.reindex(columns=[*scenarios.columns, *wanted])
     able = scenarios["reason"] == ""
-    scenarios = scenarios.reindex(columns=[*scenarios.columns, *_missing(scenarios)])
-    asked = {name: scenarios.loc[able, name].to_numpy() for name in _PREDICTOR}
-    priced = predict_table(asked, errors="column")
+    said = {name: scenarios[name] == True for name in _FLAGS}  # noqa: E712 - NaN elsewhere
+    asked = table.assign(reason=scenarios["reason"], **said)
+    priced = joined(asked, scenarios, describe=False)
     result = table.copy()
-    result["reason"] = scenarios["reason"]
+    result["reason"] = priced["reason"].map(_short).where(able, scenarios["reason"])
     result["profile"] = scenarios["engine"]
-    result.loc[able, "reason"] = [_short(text) for text in priced["error"]]
     for name in _PRICED:
-        result[f"p_{name}"] = np.nan
-        result.loc[able, f"p_{name}"] = np.asarray(priced[name], float)
-    _from_zero(result, scenarios, able)
+        result[f"p_{name}"] = priced[f"p_{name}"].astype(float)
     return pair_figures(
         result,
-        known=scenarios["prompt_known"] == True,  # noqa: E712 - NaN where not expressed
-        apart=scenarios["no_burst"] == True,  # noqa: E712 - NaN where not expressed
+        known=said["prompt_known"],
+        apart=said["no_burst"],
         counted=pd.Series(True, index=result.index),
     )
-
-
-def _missing(scenarios: pd.DataFrame) -> list[str]:
-    """Columns that no row could fill, because none could be expressed."""
-    wanted = (*_PREDICTOR, "context_from_zero", "prompt_known", "no_burst")
-    return [name for name in wanted if name not in scenarios.columns]
 
 
 def _short(message: str) -> str:
@@ -120,19 +94,6 @@ def _short(message: str) -> str:
         if mark in message:
             return reason
     return message.split(";")[0][:90]
-
-
-def _from_zero(result: pd.DataFrame, scenarios: pd.DataFrame, able: pd.Series) -> None:
-    """Rows whose decode was timed from an empty cache: price that decode by itself."""
-    rows = able & (scenarios["context_from_zero"] == True)  # noqa: E712 - NaN elsewhere
-    if not rows.any():
-        return
-    asked = {name: scenarios.loc[rows, name].to_numpy() for name in _PREDICTOR}
-    asked["input_len"] = np.ones(int(rows.sum()))
-    asked["cached_len"] = np.zeros(int(rows.sum()))
-    priced = predict_table(asked, errors="column")
-    for name in ("tpot_s", "floor_tpot_s", "power_decode_w"):
-        result.loc[rows, f"p_{name}"] = np.asarray(priced[name], float)
 
 
 def errors_of(result: pd.DataFrame, metric: str) -> pd.Series:

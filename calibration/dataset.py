@@ -167,6 +167,7 @@ def joined(
     *,
     correction: Correction | None = None,
     kernels: Kernels | None = None,
+    describe: bool = True,
 ) -> pd.DataFrame:
     """Measured beside predicted.
 
@@ -179,19 +180,21 @@ def joined(
     correction : Correction, optional
         Applied in full. Without it the analytic model is priced, with the kernel shares
         of `kernels` where given, and rows are described for a fit.
+    describe : bool
+        False leaves the description out, and the analytic model as it is.
 
     Returns
     -------
     DataFrame
         `table` with ``reason`` (empty where priced); all priced columns with the prefix
         ``p_``; per metric M ``measured_M``, ``predicted_M``, for latencies ``floor_M``;
-        without `correction` also columns of `LABELS` (prefix ``is_``) and of ``NUMBERS``
+        where described also columns of `LABELS` (prefix ``is_``) and of ``NUMBERS``
         (prefix ``x_``).
     """
     table = table.reset_index(drop=True)
     asked = scenario_columns(table) if scenarios is None else scenarios.reset_index(drop=True)
     reason = _text(table, "reason")
-    recorder = Recorder(kernels) if correction is None else None
+    recorder = Recorder(kernels) if correction is None and describe else None
     able = np.flatnonzero(reason.eq("").to_numpy())
     columns = {name: asked[name].to_numpy()[able] for name in SCENARIO}
     used: Any = correction or recorder
