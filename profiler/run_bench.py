@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from profiler.device import Device, slug_of
 from profiler.environment import describe
 from profiler.processor import cpu_name
+from profiler.reference import Reference, judged
 from profiler.run_power import call_columns, generation_columns, idle_power, windows
 from profiler.run_target import Target
 from profiler.steady import QUALITIES, Samples, measure
@@ -37,9 +38,13 @@ class Timed:
     call: Callable[[], Any]
     samples: Samples
 
+    reference_s: tuple[Mapping[str, float], ...] = ()
+    """Fixed calls before and after, where the work runs on this processor."""
+
     def detail(self) -> dict[str, Any]:
         """What does not fit a table's columns, ready for JSON."""
-        return {"median_s": self.samples.median_s, **self.samples.detail()}
+        told = {"reference_s": list(self.reference_s)} if self.reference_s else {}
+        return {"median_s": self.samples.median_s, **self.samples.detail(), **told}
 
 
 @dataclass(kw_only=True)
@@ -72,6 +77,7 @@ class Bench:
     ) -> Timed:
         """Time `call` until it settles or its share of the budget ends."""
         left_s = self.deadline_s - time.perf_counter()
+        before = self.reference.read() if self._on_host else None
         samples = measure(
             call,
             sync=self._sync,
@@ -80,7 +86,12 @@ class Bench:
             timer=timer,
             throttle=self._throttle if self.sensors else None,
         )
-        return Timed(call=call, samples=samples)
+        if before is None:
+            return Timed(call=call, samples=samples)
+        beside = before, self.reference.read()
+        quality, reason = judged(samples, self.reference.slowed_frac(*beside))
+        samples = replace(samples, quality=quality, reason=reason)
+        return Timed(call=call, samples=samples, reference_s=beside)
 
     def llm_power(
         self, prefill: Timed, decode: Timed | None, *, batch: int, output_tokens: int
@@ -116,9 +127,23 @@ class Bench:
         idle_w = idle_power(self.sensors)[0] if self.sensors else None
         return {} if idle_w is None else {"idle_power_w": idle_w}
 
+    @cached_property
+    def reference(self) -> Reference:
+        """How fast this processor is from moment to moment."""
+        return Reference()
+
+    @property
+    def slowed_frac(self) -> float | None:
+        """By how much this processor was slowed at most; None where nothing ran on it."""
+        return self.reference.most_frac if self._on_host and self.reference.best_s else None
+
+    @property
+    def _on_host(self) -> bool:
+        return self.target.kind == "cpu"
+
     @property
     def _sync(self) -> Callable[[], object] | None:
-        return None if self.target.kind == "cpu" else self.target.sync
+        return None if self._on_host else self.target.sync
 
     def _time_is_up(self) -> bool:
         return time.perf_counter() > self.deadline_s

@@ -13,6 +13,7 @@ from typing import Any
 
 from profiler.models import require
 from profiler.plan import Grid, Point, plan
+from profiler.reference import SLOWED_FRAC
 from profiler.run import Interrupted, RunResult, pending, run_plan
 from profiler.run_bench import Bench
 from profiler.run_target import Target, find_target, host_target
@@ -37,6 +38,8 @@ class Answer:
     store: Path
     gpu_file: Path | None = None
     no_gpu_file: str = ""
+    slowed_frac: float | None = None
+    """By how much neighbours slowed this processor at most; None where it was not measured."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -45,6 +48,7 @@ class Answer:
             "store": str(self.store),
             "gpu_file": str(self.gpu_file) if self.gpu_file else None,
             "no_gpu_file": self.no_gpu_file,
+            "slowed_frac": self.slowed_frac,
             "skipped": self.result.skipped,
             "left": self.result.left,
             "measurements": [row.to_dict() for row in self.result.measured],
@@ -61,6 +65,11 @@ class Answer:
         if self.result.left:
             said += f"; {self.result.left} left when the time was up (--resume goes on)"
         lines.append(f"{said}.")
+        if self.slowed_frac is not None and self.slowed_frac > SLOWED_FRAC:
+            lines.append(
+                f"Neighbours slowed this processor by up to {self.slowed_frac:.0%} while it was "
+                f"measured: the figures are no better than that."
+            )
         if self.no_gpu_file:
             lines.append(self.no_gpu_file)
         if self.gpu_file:
@@ -153,6 +162,7 @@ class Session:
             store=self.store.path,
             gpu_file=gpu_file,
             no_gpu_file=why,
+            slowed_frac=self.bench.slowed_frac,
         )
 
     def _gpu_file(self) -> tuple[Path | None, str]:
