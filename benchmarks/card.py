@@ -317,9 +317,9 @@ def readme_section(found: Study) -> str:
         "`benchmarks/SCOREBOARD.md` has means, other splits, simple baselines on the same rows, "
         "what intervals hold, and the ten groups that are furthest off with the reason found; "
         "`python -m benchmarks.card --out FILE` makes it again from the table of figures that "
-        "comes with the source, offline. For measurements of your own, "
-        "`python -m benchmarks.scoreboard --measurements FILE` (`benchmarks/scoreboard.py`) "
-        "compares the plain roofline.",
+        "comes with the source, offline (after `pip install '.[calibrate]'`). For measurements of "
+        "your own, `python -m benchmarks.scoreboard --measurements FILE` "
+        "(`benchmarks/scoreboard.py`) compares the plain roofline.",
     ]
     return "\n".join(lines)
 
