@@ -49,7 +49,12 @@ class RunResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run; carries what had been finished and stored."""
+    """Ctrl-C during a run; carries what had been finished and stored.
+
+    `is_told`: whoever catches it says so in a line of its own.
+    """
+
+    is_told = True
 
     def __init__(self, result: RunResult) -> None:
         super().__init__()

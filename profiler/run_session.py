@@ -112,6 +112,8 @@ class Session:
             raise InvalidInputError(
                 "nothing to measure; give --model NAME, --kernels or --tabular."
             )
+        if grid.models:  # before a point is stored as failed for want of a package
+            require("torch", "transformers", *(["accelerate"] if args.num_gpus > 1 else []))
         if grid.models or grid.kernels:
             target = find_target(args.device, num_gpus=args.num_gpus, threads=args.threads)
         else:

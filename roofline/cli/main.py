@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return EXIT_NO_READER
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if not getattr(stop, "is_told", False):
+            print("roofline: stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 

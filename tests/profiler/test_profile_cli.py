@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``roofline profile`` as a user runs it, on this machine's processor."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -43,6 +44,19 @@ def one_thread(monkeypatch):
     before = torch.get_num_threads()
     yield ["--threads", "1", "--budget", "0.1", "--no-power", "--device", "cpu"]
     torch.set_num_threads(before)
+
+
+def test_a_missing_package_is_no_failed_point(tiny, tmp_path, monkeypatch, capsys):
+    # A point that is stored as failed would be skipped by --resume when it is installed.
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, package=None: None if name == "transformers" else real(name, package),
+    )
+    store = tmp_path / "store"
+    assert main(["profile", "--model", tiny, "--store", str(store)]) == 2
+    assert "needs transformers" in capsys.readouterr().err
+    assert not store.exists()
 
 
 @pytest.mark.slow

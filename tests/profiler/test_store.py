@@ -14,6 +14,7 @@ from profiler import parts as parts_module
 from profiler.parts import draft_folder
 from profiler.store import Store, default_store_path, load_measurements
 from profiler.tables import FORMATS, write_table_file
+from roofline.cli.main import main
 from specs import measurement_columns
 from specs.errors import InvalidInputError, StoreError
 from specs.measurement import SCHEMA_VERSION, Measurement
@@ -197,6 +198,20 @@ def test_points_for_resuming(store):
     assert other.has(point(1).point_id, "b")
     assert other.points()[point(1).point_id] == "noisy"
     assert not other.has(point(9).point_id)
+
+
+def test_an_exported_file_in_a_folder_of_its_own_is_a_store(store, tmp_path):
+    for batch in (1, 2, 3):
+        store.append([point(batch)])
+    (tmp_path / "small").mkdir()
+    assert main(["records", "export", str(tmp_path / "small" / "all.parquet"),
+                 "--store", str(store.path)]) == 0  # fmt: skip
+    small = Store(tmp_path / "small")
+    assert small.read() == store.read()
+    assert small.points() == store.points()
+    small.append([point(4)])
+    assert len(small.parts()) == 2
+    assert len(small.read()) == 4
 
 
 def test_several_writers_lose_nothing(store):

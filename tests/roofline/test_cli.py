@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import roofline
+from profiler.run import Interrupted, RunResult
 from roofline.cli import main as face
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -303,14 +304,22 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         face.main(["predict", "gpt2", "--gpu", "L4"])
 
 
-def test_interrupt_leaves_with_130(monkeypatch):
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        (KeyboardInterrupt(), "roofline: stopped.\n"),
+        (Interrupted(RunResult(measured=(), skipped=0, left=1)), ""),  # told where it is caught
+    ],
+)
+def test_interrupt_leaves_with_130_and_one_line(monkeypatch, capsys, stop, said):
     from roofline.cli import predict
 
     def interrupted(*_names, **_asked):
-        raise KeyboardInterrupt
+        raise stop
 
     monkeypatch.setattr(predict, "predict", interrupted)
     assert face.main(["predict", "gpt2", "--gpu", "L4"]) == 130
+    assert capsys.readouterr() == ("", said)
 
 
 def test_nobody_reads_the_answer():
