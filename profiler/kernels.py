@@ -41,7 +41,7 @@ STREAMS = MappingProxyType({"copy": 2, "read": 1, "triad": 3})
 LINEARS = ((768, 3072), (1024, 4096), (4096, 4096), (4096, 14336))
 """Inner and outer width of weight matrices: those of models of about 0.1B to 8B."""
 
-ROWS = (1, 8, 32, 128, 512)
+ROWS = (1, 4, 8, 16, 32, 128, 512)
 STEP_LAYERS = (2, 10)
 """Layers of the two models whose difference is what a layer costs the host."""
 

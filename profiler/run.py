@@ -13,7 +13,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profiler.models import OutOfMemoryError, memory_reason
@@ -108,6 +108,8 @@ def run_plan(
                 progress.start(point.title)
                 with _marked(store.path, point.point_id) as deaths:
                     row = _one(measure, bench, point, deaths if resume else 0)
+                    # What came out (nodes of fitted trees) must not make it another point.
+                    row = replace(row, point_id=point.point_id)
                     store.append([row])
                 measured.append(row)
                 progress.finish(point.title, outcome(row))

@@ -81,6 +81,19 @@ def test_a_point_is_on_the_disk_before_the_next_begins(go, tmp_path):
     assert seen == [0, 1, 2, 3, 4]
 
 
+def test_what_a_fit_came_to_makes_no_other_point_of_it(go, tmp_path):
+    calls = []
+
+    def measure(point):
+        calls.append(point.columns["m"])
+        return Measurement(**point.columns, latency_s=1e-3, n_nodes=100)
+
+    go(measure)
+    result = go(measure, resume=True)
+    assert (calls, result.skipped) == ([1, 2, 3, 4, 5], 5)
+    assert set(Store(tmp_path / "store").points()) == {point.point_id for point in points(5)}
+
+
 def test_ctrl_c_keeps_what_was_finished_and_resuming_repeats_nothing(go, tmp_path):
     first = Measure({3: KeyboardInterrupt()})
     with pytest.raises(Interrupted) as stop:
