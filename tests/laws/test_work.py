@@ -59,7 +59,8 @@ def test_a_token_that_opens_a_chunk_costs_something(model, card, engine, chunks,
     )
     if table["error"][0]:  # more stages than the model can be cut into
         return
-    assert grows(table["ttft_s"])
+    # A pass that waits for its launches lasts as long as these, to the last digits but two.
+    assert grows(table["ttft_s"], slack=1e-7)
     assert table["ttft_s"][2] > table["ttft_s"][1]
 
 
