@@ -46,7 +46,10 @@ def _time(seconds: float | None) -> str:
 
 
 def _plain(value: float | None, unit: str = "") -> str:
-    return "" if value is None else f"{value:,.4g} {unit}".rstrip()
+    if value is None:
+        return ""
+    number = f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+    return f"{number} {unit}".rstrip()
 
 
 def _quality(row: Measurement) -> str:
@@ -71,6 +74,8 @@ def _kernel(row: Measurement) -> str:
         return f"{row.op} {row.batch} x {row.q_len} on {row.kv_len}"
     if row.op in ("norm", "elementwise"):
         return f"{row.op} {row.m} x {row.k}"
+    if row.op == "step":
+        return f"step of {row.m} layers"
     return row.op if row.size_bytes is None else f"{row.op} {row.size_bytes / 2**20:.4g} MiB"
 
 
