@@ -38,7 +38,7 @@ ELEMENT_BYTES = MappingProxyType({"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "f
 STREAMS = MappingProxyType({"copy": 2, "read": 1, "triad": 3})
 """Arrays that cross memory once each."""
 
-LINEARS = ((768, 3072), (1024, 4096), (4096, 4096), (4096, 14336))
+LINEARS = ((768, 3072), (1024, 1024), (1024, 4096), (4096, 4096), (4096, 14336))
 """Inner and outer width of weight matrices: those of models of about 0.1B to 8B."""
 
 ROWS = (1, 4, 8, 16, 32, 128, 512)

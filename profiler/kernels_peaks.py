@@ -29,7 +29,10 @@ from specs.measurement import Measurement
 
 SUFFIX = ".measured"
 LEAST_GEMV_BYTES = 8 * 2**20
-"""Smaller weight matrices measure the launch, not the memory."""
+"""Smaller weight matrices measure the launch, not the memory,"""
+
+LEAST_LAUNCHES = 50.0
+"""unless they take that many launches all the same, as on a processor."""
 
 PREFILL_ROWS = 128
 PASS_ROWS = 128
@@ -112,18 +115,20 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
             "no measured peaks: the large streams or all products failed; see the rows' reasons."
         )
     peaks = {dtype: max(rates) for dtype, rates in _by_dtype(products, "flops_per_s").items()}
-    gemv = _by_dtype([each for each in products if each.is_gemv], "bytes_per_s")
+    launches = [each for each in rated if each.row.op == "launch"]
+    launch_s = launches[-1].row.latency_s if launches else None
+    weighty = [each for each in products if each.is_weighty(launch_s)]
+    gemv = _by_dtype([each for each in weighty if each.row.m == 1], "bytes_per_s")
     prefill = _by_dtype([each for each in products if each.is_prefill], "flops_per_s")
     prefills = [each for each in rated if each.row.op == "attention_prefill"]
     attention = _by_dtype(prefills, "flops_per_s")
-    launches = [each for each in rated if each.row.op == "launch"]
     captured = [json.loads(each.row.environment or "{}").get("captured_s") for each in launches]
     return MeasuredPeaks(
         mem_bytes_per_s=max([*streams, *(rate for rates in gemv.values() for rate in rates)]),
         gemv_bytes_per_s={dtype: median(rates) for dtype, rates in gemv.items()},
         peak_flops_per_s=peaks,
         gemm_frac={dtype: median(rates) / peaks[dtype] for dtype, rates in prefill.items()},
-        products=_by_rows(products),
+        products=_by_rows(weighty),
         attention_frac={
             dtype: min(1.0, max(rates) / peaks[dtype])
             for dtype, rates in attention.items()
@@ -132,7 +137,7 @@ def peaks_of(rows: Iterable[Measurement], *, beyond_cache_bytes: int) -> Measure
         attention=_by_length(prefills),
         pass_bytes_per_s=_pass_rates(rated),
         host_s=host_times_s(last.values()),
-        launch_s=launches[-1].row.latency_s if launches else None,
+        launch_s=launch_s,
         floor_s=captured[-1] if captured else None,
     )
 
@@ -142,6 +147,7 @@ class Rated:
     """One kernel's row and its rates."""
 
     row: Measurement
+    latency_s: float
     flops_per_s: float
     bytes_per_s: float
     moved_bytes: float
@@ -153,15 +159,17 @@ class Rated:
         moved = moved_bytes(columns)
         return cls(
             row=row,
+            latency_s=latency_s,
             flops_per_s=work_flops(columns) / latency_s,
             bytes_per_s=moved / latency_s,
             moved_bytes=moved,
         )
 
-    @property
-    def is_gemv(self) -> bool:
-        """Whether it streams a weight matrix that is large enough to tell."""
-        return self.row.m == 1 and self.moved_bytes >= LEAST_GEMV_BYTES
+    def is_weighty(self, launch_s: float | None) -> bool:
+        """Whether its weight matrix is large enough to tell more than a launch."""
+        large = self.moved_bytes >= LEAST_GEMV_BYTES
+        lasts = launch_s is not None and self.latency_s >= LEAST_LAUNCHES * launch_s
+        return large or lasts
 
     @property
     def is_prefill(self) -> bool:
@@ -174,7 +182,7 @@ def _by_rows(products: Sequence[Rated]) -> dict[str, tuple[tuple[int, float, flo
     found: dict[str, dict[int, list[Rated]]] = {}
     for each in products:
         rows = each.row.m or 0
-        if not rows == each.row.n == each.row.k and each.moved_bytes >= LEAST_GEMV_BYTES:
+        if not rows == each.row.n == each.row.k:
             found.setdefault(each.row.dtype, {}).setdefault(rows, []).append(each)
     return {
         dtype: tuple(

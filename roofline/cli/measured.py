@@ -158,7 +158,8 @@ def as_measured(
         pass_frac=0.0 if engine.overlaps else passes / bandwidth,
         # What products reach at these rows has their tiles in it.
         tile_weight_frac=0.0 if products else engine.tile_weight_frac,
-        host_launch_s=launch_s,
+        # What else an engine's dispatch costs is not measured by a launch alone.
+        host_launch_s=max(launch_s, engine.host_launch_s),
         # Where nothing is captured, a kernel of nothing costs its launch.
         kernel_floor_s=rates.get("floor_s") or min(launch_s, engine.kernel_floor_s),
     )
@@ -176,8 +177,9 @@ def _with_host(engine: Engine, rates: Mapping[str, Any], dtype: str) -> Engine:
     if found is None:
         return engine
     layer_s, step_s = found
-    beside_s = max(0.0, layer_s - LAYER_LAUNCHES * engine.host_launch_s)
-    return replace(engine, host_layer_s=beside_s, host_step_s=step_s)
+    launch_s = rates.get("launch_s") or engine.host_launch_s
+    beside_s = max(0.0, layer_s - LAYER_LAUNCHES * launch_s)
+    return replace(engine, host_launch_s=launch_s, host_layer_s=beside_s, host_step_s=step_s)
 
 
 def _at_rows(products: Any, rows: float, column: int) -> float:
