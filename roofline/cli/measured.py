@@ -227,10 +227,13 @@ def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
     except InvalidInputError:
         return rows
     title = device.title.removesuffix(", measured")
-    slug, said, host = (
-        rows.get(name, rows.index.to_series().map(lambda _: "")).fillna("")
-        for name in ("gpu", "gpu_raw", "host_cpu")
+    empty = rows.index.to_series().map(lambda _: "")
+    slug, said, host, method = (
+        rows.get(name, empty).astype(object).fillna("")
+        for name in ("gpu", "gpu_raw", "host_cpu", "method")
     )
-    # The host of an accelerator is not what was measured.
+    # The host of an accelerator is not what was measured, nor are other numbers of threads.
     mine = slug.eq("") & said.where(said.ne(""), host).eq(title)
+    threads = method.str.extract(r"-t(\d+)$", expand=False)
+    mine &= threads.isna() | threads.eq(str(device.unit_count))
     return rows.assign(gpu=slug.where(~mine, device.name))

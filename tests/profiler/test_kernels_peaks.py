@@ -233,6 +233,14 @@ def test_the_host_of_another_device_is_not_the_measured_one(written):
     assert named_measured(rows)["gpu"].tolist() == ["", device.name, ""]
 
 
+def test_rows_of_other_numbers_of_threads_are_of_another_device(written):
+    pandas = pytest.importorskip("pandas")
+    device = load_gpu_file(written)  # of two threads
+    methods = ["forward-t2", "forward-t1", "llama-bench", None, "forward-t12"]
+    rows = pandas.DataFrame({"method": methods, "gpu_raw": device.title.removesuffix(", measured")})
+    assert named_measured(rows)["gpu"].tolist() == [device.name, "", device.name, device.name, ""]
+
+
 def test_without_a_measured_device_rows_stay_as_they_are(tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "none"))
