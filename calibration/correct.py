@@ -23,7 +23,8 @@ import numpy as np
 from calibration.intervals_of import ends_of, group_of
 from calibration.operators.apply import from_dict as laws_from
 from calibration.operators.bridge import OperatorCorrection, load_correction
-from calibration.own import BLOCKS, narrowed
+from calibration.own import Posterior, read_points
+from calibration.own_cases import Cases, described, octaves_of
 from calibration.staged import KINDS, Block, Staged, level_of
 from roofline.physics.kernel import FloatArray
 from roofline.physics.power import PowerConstants
@@ -36,11 +37,12 @@ from specs.errors import SpecDataError
 ARTIFACT = Path(__file__).parent / "artifacts" / "correction.json"
 SCHEMA = 1
 
-OWN = tuple(("gpu", "engine", *labels) for labels in BLOCKS)
-"""Groups that a user's own rows move."""
+OWN = ("gpu", "engine")
+"""What a user's own rows are grouped by: they move predictions of no other."""
 
 _TUNED_BY = {"ttft_s": ("ttft",), "tpot_s": ("tpot",), "power_mean_w": ("power",),
              "energy_per_output_token_j": ("tpot", "power")}  # fmt: skip
+_REQUEST = ("ttft", "tpot")
 """Targets whose own rows narrow the interval of a quantity; others need TTFT and TPOT."""
 
 
@@ -57,13 +59,13 @@ class LearnedCorrection:
     constants : PowerConstants or None
     kernels : OperatorCorrection
     own : mapping of str to tuple of Block
-        By target: what a user's own rows added.
+        By target: levels of machines that a user's own rows are of, and how many they are.
     families : mapping of str to tuple of str
         Engines and the architecture families they were measured on.
     meta : mapping
         What it was fitted on.
-    own_intervals : mapping
-        By target, device and engine, case (`calibration.own.narrowed`): factor on the width.
+    own_points : mapping of str to mapping of str to Posterior
+        By target, device and engine: what a user's own rows say of any case.
     own_notes : mapping of str to tuple of str
         By device and engine: what is to be said of a user's own rows.
     """
@@ -75,11 +77,9 @@ class LearnedCorrection:
     own: Mapping[str, tuple[Block, ...]]
     families: Mapping[str, tuple[str, ...]]
     meta: Mapping[str, Any]
-    own_intervals: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    own_points: Mapping[str, Mapping[str, Posterior]] = field(default_factory=dict)
     own_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    _ends: dict[tuple[int, str, tuple[float, ...]], FloatArray] = field(
-        default_factory=dict, repr=False
-    )
+    _ends: dict[tuple[int, str], FloatArray] = field(default_factory=dict, repr=False)
 
     def shares(self, accelerator: Accelerator, engine: Engine) -> Shares | None:
         """Return what kernels reach."""
@@ -92,49 +92,56 @@ class LearnedCorrection:
     def residual(self, keys: Keys, numbers: FloatArray) -> Residual:
         """Return expected over analytic, and the interval around it."""
         labels = keys.labels()
-        ratio = np.ones((len(TARGETS), keys.place.size))
+        log_ratio = np.zeros((len(TARGETS), keys.place.size))
         for row, name in enumerate(TARGETS):
-            log_ratio = np.array([self._moved(name, label) for label in labels], float)[keys.place]
             if name in self.models:
-                log_ratio = log_ratio + self.models[name].predict(labels, keys.place, numbers)
-            ratio[row] = np.exp(log_ratio)
+                log_ratio[row] = self.models[name].predict(labels, keys.place, numbers)
         standing = np.array([self.standing(label) for label in labels], dtype=np.intp)
-        ends = np.array([self._ends_of(label) for label in labels])
-        low, high = np.exp(ends[keys.place]).transpose(1, 2, 0)
-        return Residual(ratio=ratio, low=low, high=high, standing=standing[keys.place])
+        ends = np.array([self._ends_of(label) for label in labels])[keys.place]
+        if self.own_points:
+            shift, narrow = self._own(keys, labels, numbers)
+            log_ratio += shift
+            for column, quantity in enumerate(QUANTITIES):
+                targets = [TARGETS.index(name) for name in _TUNED_BY.get(quantity, _REQUEST)]
+                ends[:, :, column] *= narrow[targets].max(axis=0)[:, None]
+        low, high = np.exp(ends).transpose(1, 2, 0)
+        return Residual(ratio=np.exp(log_ratio), low=low, high=high, standing=standing[keys.place])
 
-    def _moved(self, target: str, label: Labels) -> float:
-        nothing = (0.0, 0.0, 0)
-        blocks = self.own.get(target, ())
-        return sum((b.levels.get(level_of(label, b.by), nothing)[0] for b in blocks), 0.0)
+    def _own(
+        self, keys: Keys, labels: Sequence[Labels], numbers: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Shifts of log ratios from a user's own rows, factors on half widths; by target."""
+        count = keys.place.size
+        shift, narrow = np.zeros((len(TARGETS), count)), np.ones((len(TARGETS), count))
+        places = np.array([level_of(label, OWN) for label in labels], dtype=object)
+        words, devices = described(keys, labels)
+        for row, name in enumerate(TARGETS):
+            for place, found in self.own_points.get(name, {}).items():
+                rows = np.flatnonzero((places == place)[keys.place])
+                if rows.size:
+                    where = keys.place[rows]
+                    octaves = octaves_of(name, numbers[:, rows], devices[where])
+                    cases = Cases(tuple(words), where, octaves)
+                    shift[row, rows], narrow[row, rows] = found.shifts(cases)
+        return shift, narrow
 
     def _ends_of(self, label: Labels) -> FloatArray:
-        standing, group = self.standing_of_fit(label), group_of(label.engine, label.mode)
-        narrow = tuple(self._narrow(label, name) for name in QUANTITIES)
-        key = standing, group, narrow
+        """Ends of intervals without own rows, shape ``(2, len(QUANTITIES))``."""
+        key = standing, group = self.standing_of_fit(label), group_of(label.engine, label.mode)
         if key not in self._ends:
             pairs = [
                 ends_of(self.intervals, standing=standing, group=group, quantity=name)
                 for name in QUANTITIES
             ]
-            self._ends[key] = np.array(pairs).T * np.array(narrow)
+            self._ends[key] = np.array(pairs).T
         return self._ends[key]
-
-    def _narrow(self, label: Labels, quantity: str) -> float:
-        """Factor on the half width of a quantity, from a user's own rows."""
-        if not self.own_intervals:
-            return 1.0
-        place, case = level_of(label, OWN[0]), (label.mode, label.model, label.weights)
-        names = _TUNED_BY.get(quantity, ("ttft", "tpot"))
-        found = [self.own_intervals.get(name, {}).get(place, {}) for name in names]
-        return max(narrowed(each, case) for each in found)
 
     def own_rows(self, label: Labels) -> int:
         """Rows of a user behind a case's device and engine."""
         found = 0
         for blocks in self.own.values():
             for block in blocks:
-                if block.by == OWN[0]:
+                if block.by == OWN:
                     found = max(found, block.levels.get(level_of(label, block.by), (0, 0, 0))[2])
         return found
 
@@ -208,7 +215,10 @@ def from_dict(raw: Mapping[str, Any]) -> LearnedCorrection:
         own={name: read_blocks(each) for name, each in raw.get("own", {}).items()},
         families={name: tuple(each) for name, each in raw["families"].items()},
         meta=raw["meta"],
-        own_intervals=raw.get("own_intervals", {}),
+        own_points={
+            name: {place: read_points(each, name) for place, each in places.items()}
+            for name, places in raw.get("own_points", {}).items()
+        },
         own_notes={name: tuple(each) for name, each in raw.get("own_notes", {}).items()},
     )
 

@@ -2,8 +2,9 @@
 """How much own rows help: a simulation on devices that nothing was fitted on.
 
 Each device is left out with its kernels and all its sources, as in `calibration.evaluate`;
-then some of its rows play a user's own. Half of a device's deployments' rows are asked about
-and stay the same while own rows are added from the other half, spread over deployments.
+then some of its rows play a user's own: a machine is one device under one engine as one source
+measured it. Half of a machine's rows are asked about and stay the same while own rows are
+added from the other half, spread over deployments.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import numpy as np
 import pandas as pd
 
 from calibration.evaluate import Say, fitted_correction, kernels_without, priced_rows
-from calibration.own import NAMES, Prior, level, narrowed, posterior, prior_of
-from calibration.residuals import trusted
+from calibration.intervals import LEAST_DEVICES, quantiles
+from calibration.intervals_of import group_of
+from calibration.own import Prior, posterior, prior_of
+from calibration.own_cases import Cases
+from calibration.residuals import target, trusted
 from calibration.split import folds
 from calibration.staged import KINDS
-from calibration.tune import residuals
+from calibration.tune import cases_of, residuals
 from roofline.physics.kernel import FloatArray
 from specs.errors import RooflineError
 
@@ -37,11 +41,17 @@ LEAST_ASKED = 5
 
 TARGETS = ("ttft", "tpot", "power")
 
-Names = list[tuple[str, ...]]
+MACHINE = ["target", "kind", "gpu", "engine", "source", "own_rows"]
+
+DEPLOYMENT = ("is_mode", "is_model", "is_weights", "tp")
+"""What, beside the machine, one own row and the rows it answers for share."""
 
 
 def left_out(rows: pd.DataFrame, *, columns: Sequence[str], say: Say | None = None) -> pd.DataFrame:
-    """Log ratios of `rows` to predictions that never saw their device, with labels."""
+    """Log ratios of `rows` to predictions that never saw their device, with labels.
+
+    ``plain_ttft`` and ``plain_tpot`` are those to predictions without a residual.
+    """
     parts = []
     for number, (fitted, left) in enumerate(folds(rows, "unseen device", count=FOLDS)):
         if say is not None:
@@ -51,7 +61,8 @@ def left_out(rows: pd.DataFrame, *, columns: Sequence[str], say: Say | None = No
         correction = fitted_correction(rows[fitted], kernels=kernels)
         told = residuals(test[list(columns)], correction).set_index(test.index)
         parts.append(told.assign(tp=test["tp"], source=test["source"]))
-    return pd.concat(parts).sort_index()
+    told = pd.concat(parts).sort_index()
+    return told.assign(plain_ttft=target(rows, "ttft"), plain_tpot=target(rows, "tpot"))
 
 
 def learning_curve(told: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
@@ -62,20 +73,22 @@ def learning_curve(told: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> 
     told : DataFrame
         From `left_out`.
     draws : int
-        Times that each device's rows are dealt anew.
+        Times that each machine's rows are dealt anew.
 
     Returns
     -------
     DataFrame
-        ``target``, ``kind`` of engine, ``gpu``, ``engine``, ``draw``, ``own_rows``,
-        ``most`` (the most of `COUNTS` that this device could give), ``error`` (median of the
-        absolute errors of the rows asked about), ``width`` (mean factor on their intervals).
+        ``target``, ``kind`` of engine, ``gpu``, ``engine``, ``source``, ``draw``, ``own_rows``,
+        ``most`` (the most of `COUNTS` that this machine could give), ``error`` (median of the
+        absolute errors of the rows asked about), ``width`` (mean factor on the half widths of
+        their intervals), ``inside`` (share of them inside).
     """
     out = []
     for name in TARGETS:
-        for gpu, engine, part in _machines(told, name):
-            prior = prior_of(engine, name, seen=False)
-            y, names = _known(part, name)
+        for machine, part in _machines(told, name):
+            prior = prior_of(machine["engine"], name, seen=False)
+            y, cases = part[name].to_numpy(float), cases_of(part, name)
+            ends = _ends(told, name, part)
             for draw in range(draws):
                 random = np.random.default_rng([seed, draw, part.index[0]])
                 asked, pool = _dealt(part, random)
@@ -83,34 +96,51 @@ def learning_curve(told: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> 
                     break
                 counts = [count for count in COUNTS if count <= pool.size]
                 for count in counts:
-                    moved, width = _answer(y, names, pool[:count], asked, prior)
-                    error = np.abs(np.expm1(moved - y[asked]))
+                    own = pool[:count]
+                    moved, factor = _answer(y[own], cases.take(own), cases.take(asked), prior, name)
+                    rest, (low, high) = y[asked] - moved, ends[asked].T * factor
                     out.append(
                         {
                             "target": name,
-                            "kind": KINDS.get(engine, "other"),
-                            "gpu": gpu,
-                            "engine": engine,
+                            **machine,
                             "draw": draw,
                             "own_rows": count,
                             "most": counts[-1],
-                            "error": float(np.median(error)),
-                            "width": width,
+                            "error": float(np.median(np.abs(np.expm1(-rest)))),
+                            "width": float(factor.mean()),
+                            "inside": float(np.mean((rest >= low) & (rest <= high))),
                         }
                     )
     return pd.DataFrame(out)
 
 
-def _machines(told: pd.DataFrame, name: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _machines(told: pd.DataFrame, name: str) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     known = told[told[name].notna()]
-    for pair, part in known.groupby(["is_gpu", "is_engine"], sort=True):
-        gpu, engine = map(str, pair)
-        yield gpu, engine, part
+    for keys, part in known.groupby(["is_gpu", "is_engine", "source"], sort=True):
+        gpu, engine, source = map(str, keys)
+        kind = KINDS.get(engine, "other")
+        yield {"kind": kind, "gpu": gpu, "engine": engine, "source": source}, part
 
 
-def _known(part: pd.DataFrame, name: str) -> tuple[FloatArray, Names]:
-    labels = part[[f"is_{label}" for label in NAMES]]
-    return part[name].to_numpy(float), list(labels.itertuples(index=False, name=None))
+def _ends(told: pd.DataFrame, name: str, part: pd.DataFrame) -> FloatArray:
+    """Ends of the intervals of rows, from the errors of all other devices, shape ``(n, 2)``."""
+    others = told[told[name].notna() & told["is_gpu"].ne(part["is_gpu"].iloc[0])]
+    pairs = zip(others["is_engine"], others["is_mode"], strict=True)
+    groups = np.array([group_of(engine, mode) for engine, mode in pairs], dtype=object)
+    ends = np.zeros((len(part), 2))
+    for mode, place in part.groupby("is_mode").indices.items():
+        mine = others[groups == group_of(str(part["is_engine"].iloc[0]), str(mode))]
+        few = mine["is_gpu"].nunique() < LEAST_DEVICES
+        used = others if few else mine
+        if len(used):
+            ends[place] = quantiles(used[name].to_numpy(float), used["is_gpu"].tolist())
+    return ends
+
+
+def _deployments(part: pd.DataFrame) -> pd.Series:
+    texts = part[list(DEPLOYMENT)].astype(object).where(part[list(DEPLOYMENT)].notna(), "")
+    joined = ["|".join(map(str, each)) for each in texts.itertuples(index=False, name=None)]
+    return pd.Series(joined, index=part.index)
 
 
 def _dealt(part: pd.DataFrame, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -118,75 +148,69 @@ def _dealt(part: pd.DataFrame, random: np.random.Generator) -> tuple[np.ndarray,
     order = random.permutation(len(part))
     half = len(part) // 2
     asked, rest = order[:half], order[half:]
-    deployment = part[[f"is_{label}" for label in NAMES]].astype(str).agg("|".join, axis=1)
-    deployment = deployment + "|" + part["tp"].astype(str)
-    turn = deployment.iloc[rest].groupby(deployment.iloc[rest]).cumcount().to_numpy()
+    deployment = _deployments(part).iloc[rest]
+    turn = deployment.groupby(deployment).cumcount().to_numpy()
     return asked, rest[np.argsort(turn, kind="stable")]
 
 
 def _answer(
-    y: FloatArray, names: Names, own: np.ndarray, asked: np.ndarray, prior: Prior
-) -> tuple[FloatArray, float]:
-    """What own rows add to the log ratio of rows asked about; mean factor on their width."""
-    if not own.size:
-        return np.zeros(asked.size), 1.0
-    found = posterior(y[own], [names[row] for row in own], prior)
-    moved = np.zeros(asked.size)
-    for block, levels in enumerate(found.levels):
-        for place, row in enumerate(asked):
-            moved[place] += levels.get(level(names[row], block), (0.0,))[0]
-    flat = {"|".join(key): value for key, value in found.narrow.items()}
-    return moved, float(np.mean([narrowed(flat, names[row]) for row in asked]))
+    y: FloatArray, own: Cases, asked: Cases, prior: Prior, name: str
+) -> tuple[FloatArray, FloatArray]:
+    """What own rows add to the log ratio of rows asked about; factors on their half widths."""
+    if not y.size:
+        return np.zeros(asked.place.size), np.ones(asked.place.size)
+    return posterior(y, own, prior, target=name).shifts(asked)
 
 
-def one_row(told: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def one_row(told: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """Errors of all other rows of a (model, format, device, engine) of which one is known.
 
     Returns
     -------
     DataFrame
-        A row per other row: ``target``, ``kind``, ``mode``, ``gpu``, ``engine``, absolute
-        errors ``before`` (nothing known), ``error`` (the one row known) and ``scaled`` (the
-        prediction scaled by the one row's own ratio).
+        A row per other row and draw of the known one: ``target``, ``kind``, ``mode``, ``gpu``,
+        ``engine``, ``source``, ``draw``, absolute errors ``before`` (nothing known), ``error``
+        (the one row known), ``scaled`` (the prediction scaled by the one row's own ratio) and
+        ``plain_scaled`` (the prediction without a residual, scaled so).
     """
     out = []
     for name in TARGETS:
-        for gpu, engine, machine in _machines(told, name):
-            prior = prior_of(engine, name, seen=False)
-            keys = ["is_mode", "is_model", "is_weights", "tp"]
-            for _, part in machine.groupby(keys, dropna=False):
-                if len(part) < 2:
-                    continue
-                y, names = _known(part, name)
-                random = np.random.default_rng([seed, part.index[0]])
-                own = random.integers(len(part))
-                asked = np.delete(np.arange(len(part)), own)
-                moved, _ = _answer(y, names, np.array([own]), asked, prior)
-                out += [
-                    {
-                        "target": name,
-                        "kind": KINDS.get(engine, "other"),
-                        "mode": names[0][0],
-                        "gpu": gpu,
-                        "engine": engine,
-                        "before": float(np.abs(np.expm1(-y[row]))),
-                        "error": float(np.abs(np.expm1(shift - y[row]))),
-                        "scaled": float(np.abs(np.expm1(y[own] - y[row]))),
+        for machine, whole in _machines(told, name):
+            prior = prior_of(machine["engine"], name, seen=False)
+            plain = whole.get(f"plain_{name}", whole[name]).to_numpy(float)
+            y, cases = whole[name].to_numpy(float), cases_of(whole, name)
+            deployment = _deployments(whole)
+            for each in deployment.groupby(deployment).indices.values():
+                place = np.asarray(each)
+                random = np.random.default_rng([seed, whole.index[place[0]]])
+                count = min(draws, place.size) if place.size > 1 else 0
+                for draw, known in enumerate(random.permutation(place)[:count]):
+                    asked = place[place != known]
+                    own = np.array([known])
+                    moved, _ = _answer(y[own], cases.take(own), cases.take(asked), prior, name)
+                    errors = {
+                        "before": -y[asked],
+                        "error": moved - y[asked],
+                        "scaled": y[known] - y[asked],
+                        "plain_scaled": plain[known] - plain[asked],
                     }
-                    for row, shift in zip(asked, moved, strict=True)
-                ]
-    return pd.DataFrame(out)
+                    found = {key: np.abs(np.expm1(rest)) for key, rest in errors.items()}
+                    mode = whole["is_mode"].iloc[known]
+                    part = pd.DataFrame({"target": name, **machine, "mode": mode, **found})
+                    out.append(part.assign(draw=draw))
+    return pd.concat(out, ignore_index=True)
 
 
 def summary(curve: pd.DataFrame) -> list[dict[str, Any]]:
     """Curves over machines that could give as many own rows: the same ones along each curve.
 
-    Errors are means over a machine's draws, then median and mean over machines.
+    Errors are means over a machine's draws, then median and mean over machines; ``width`` and
+    ``inside``, the share of rows inside their 90% intervals, are means.
     """
     out = []
     for most in COUNTS[3:]:
         part = curve[(curve["most"] >= most) & (curve["own_rows"] <= most)]
-        each = part.groupby(["target", "kind", "gpu", "engine", "own_rows"])[["error", "width"]]
+        each = part.groupby(MACHINE)[["error", "width", "inside"]]
         for keys, group in each.mean().groupby(["target", "kind", "own_rows"]):
             target, kind, count = map(str, keys)
             out.append(
@@ -199,6 +223,7 @@ def summary(curve: pd.DataFrame) -> list[dict[str, Any]]:
                     "median_error": round(float(group["error"].median()), 4),
                     "mean_error": round(float(group["error"].mean()), 4),
                     "width": round(float(group["width"].mean()), 3),
+                    "inside": round(float(group["inside"].mean()), 3),
                 }
             )
     return out
@@ -221,11 +246,12 @@ def one_row_summary(found: pd.DataFrame) -> list[dict[str, Any]]:
                 "target": target,
                 "kind": kind,
                 "mode": mode,
-                "rows": len(part),
-                "machines": int(part.groupby(["gpu", "engine"]).ngroups),
+                "rows": int(part["draw"].eq(0).sum()),
+                "machines": int(part.groupby(["gpu", "engine", "source"]).ngroups),
                 "median_before": round(float(part["before"].median()), 4),
                 "median_error": round(float(part["error"].median()), 4),
                 "median_scaled": round(float(part["scaled"].median()), 4),
+                "median_plain_scaled": round(float(part["plain_scaled"].median()), 4),
             }
         )
     return out

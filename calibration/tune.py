@@ -5,7 +5,7 @@
     python -m calibration.tune --curve --measurements FIGURES --out curve.json
 
 The artifact keeps the rows themselves: each call prices all of them with what ships and
-draws their log ratios towards it (`calibration.own`), so that tuning twice is tuning once
+krigs their log ratios around it (`calibration.own`), so that tuning twice is tuning once
 with all rows, in any order. Predictions for other devices and engines stay what they were.
 """
 
@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calibration.correct import OWN, LearnedCorrection, from_dict
-from calibration.dataset import joined, log_ratios, scenario_columns
-from calibration.own import BLOCKS, NAMES, WILD, Posterior, posterior, prior_of
+from calibration.correct import LearnedCorrection, from_dict
+from calibration.dataset import SCENARIO, Recorder, joined, log_ratios, scenario_columns
+from calibration.own import WILD, Posterior, merged, points_json, prior_of, read_points
+from calibration.own_cases import WORDS, Cases, described, octaves_of
 from calibration.residuals import target
 from roofline.physics.kernel import FloatArray
-from roofline.residual import TARGETS
+from roofline.predict import predict_table
+from roofline.residual import NUMBERS, TARGETS
 from specs.errors import InvalidInputError
 
-OWN_KEYS = ("own", "own_intervals", "own_notes", "own_rows")
+OWN_KEYS = ("own", "own_points", "own_notes", "own_rows")
 """Parts of an artifact that come from a user's own rows."""
 
 ASKED = (
@@ -116,63 +118,84 @@ def _distinct(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def residuals(
     rows: pd.DataFrame, base: LearnedCorrection, *, place: Placing | None = None
 ) -> pd.DataFrame:
-    """Log of measured over predicted of rows, by target, with labels of rows and ``reason``."""
+    """Log of measured over predicted of rows, by target, with what `cases_of` reads of them.
+
+    Columns ``is_gpu``, ``is_engine``, ``is_`` of `WORDS`, ``devices``, ``x_`` of ``NUMBERS``,
+    `TARGETS` and ``reason``.
+    """
     rows = rows.reindex(columns=[*ASKED, *MEASURED])
     scenarios = scenario_columns(rows)
     if place is not None:
         scenarios = place(scenarios)
-    labels = joined(rows, scenarios=scenarios, kernels=base)
     priced = joined(rows, scenarios=scenarios, correction=base)
-    told = labels[[f"is_{name}" for name in ("gpu", "engine", *NAMES)]].copy()
+    told = _described(scenarios.reset_index(drop=True), base)
     told["reason"] = priced["reason"]
     told["ttft"], told["tpot"] = target(priced, "ttft"), target(priced, "tpot")
     told["power"] = log_ratios(priced, "power_w")
     return told
 
 
+def _described(scenarios: pd.DataFrame, base: LearnedCorrection) -> pd.DataFrame:
+    """Scenarios as a correction is told of them."""
+    recorder: Any = Recorder(base)
+    columns = {name: scenarios[name].to_numpy() for name in SCENARIO}
+    predict_table(columns, errors="column", correction=recorder)
+    names = ("is_gpu", "is_engine", *(f"is_{word}" for word in WORDS))
+    words = np.full((len(scenarios), len(names)), "", dtype=object)
+    numbers = np.full((len(scenarios), len(NUMBERS) + 1), np.nan)
+    for keys, seen in recorder.seen:
+        labels = keys.labels()
+        each, devices = described(keys, labels)
+        texts = [(label.gpu, label.engine, *text) for label, text in zip(labels, each, strict=True)]
+        words[keys.rows] = np.array(texts, dtype=object)[keys.place]
+        numbers[keys.rows] = np.column_stack([devices[keys.place], seen.T])
+    told = pd.DataFrame(words, columns=list(names))
+    numbered = pd.DataFrame(numbers, columns=["devices", *(f"x_{name}" for name in NUMBERS)])
+    return pd.concat([told, numbered], axis=1)
+
+
+def cases_of(told: pd.DataFrame, name: str) -> Cases:
+    """Rows of `residuals` as cases of a target."""
+    words = list(told[[f"is_{word}" for word in WORDS]].itertuples(index=False, name=None))
+    numbers = told[[f"x_{each}" for each in NUMBERS]].to_numpy(float).T
+    return Cases.of(words, octaves_of(name, numbers, told["devices"].to_numpy(float)))
+
+
 def learned(told: pd.DataFrame, base: LearnedCorrection) -> dict[str, Any]:
-    """Effects, factors on intervals and notes from `residuals`."""
+    """What own rows say, from `residuals`: points, levels of machines, notes."""
     own: dict[str, list[dict[str, Any]]] = {}
-    narrow: dict[str, dict[str, dict[str, float]]] = {}
+    points: dict[str, dict[str, Any]] = {}
     notes: dict[str, list[str]] = {}
     for name in TARGETS:
-        levels: list[dict[str, list[float]]] = [{} for _ in BLOCKS]
-        for pair, mine, found, total in _groups(told, name, base):
-            for block, each in enumerate(found.levels):
-                for words, (effect, variance, count) in each.items():
-                    level = "|".join((*pair, *words))
-                    levels[block][level] = [round(effect, 5), round(variance, 6), count]
-            place = "|".join(pair)
-            factors = {"|".join(key): round(value, 4) for key, value in found.narrow.items()}
-            narrow.setdefault(name, {})[place] = factors
-            notes.setdefault(place, []).extend(_doubts(name, mine, found, *total))
-        if levels[0]:
-            own[name] = [
-                {"by": list(by), "prior": 0.0, "levels": each}
-                for by, each in zip(OWN, levels, strict=True)
-            ]
+        levels: dict[str, list[float]] = {}
+        for pair, mine, kept in _groups(told, name, base):
+            place, found = "|".join(pair), read_points(kept, name)
+            effect, variance = found.device
+            levels[place] = [round(effect, 5), round(variance, 6), mine.size]
+            points.setdefault(name, {})[place] = kept
+            notes.setdefault(place, []).extend(_doubts(name, mine, found))
+        if levels:
+            own[name] = [{"by": ["gpu", "engine"], "prior": 0.0, "levels": levels}]
     for place, texts in notes.items():
         texts[:0] = _few(told, place)
     return {
         "own": own,
-        "own_intervals": narrow,
+        "own_points": points,
         "own_notes": {place: texts for place, texts in notes.items() if texts},
     }
 
 
 def _groups(
     told: pd.DataFrame, name: str, base: LearnedCorrection
-) -> Iterator[tuple[tuple[str, str], FloatArray, Posterior, tuple[float, float]]]:
-    """Rows of each device and engine with what they say, and the prior's variances."""
+) -> Iterator[tuple[tuple[str, str], FloatArray, dict[str, Any]]]:
+    """Log ratios of each device and engine, and the points that a posterior is made from."""
     known = told[told[name].notna()]
     for pair, part in known.groupby(["is_gpu", "is_engine"], sort=True):
         gpu, engine = map(str, pair)
         seen = gpu in base.models["tpot"].seen.get(engine, ())
-        prior = prior_of(engine, name, seen=seen)
         y = part[name].to_numpy(float)
-        names = list(part[[f"is_{label}" for label in NAMES]].itertuples(index=False, name=None))
-        found = posterior(y, names, prior)
-        yield (gpu, engine), y, found, (sum(prior.effects), prior.noise)
+        prior = prior_of(engine, name, seen=seen)
+        yield (gpu, engine), y, points_json(*merged(y, cases_of(part, name)), prior)
 
 
 def _few(told: pd.DataFrame, place: str) -> list[str]:
@@ -184,18 +207,18 @@ def _few(told: pd.DataFrame, place: str) -> list[str]:
     return [f"only {count}: an error in {'it' if count == 1 else 'one'} would not show"]
 
 
-def _doubts(name: str, y: FloatArray, found: Posterior, expected: float, noise: float) -> list[str]:
+def _doubts(name: str, y: FloatArray, found: Posterior) -> list[str]:
     """What is to be said of rows of one device and engine."""
     texts = []
     what = "power" if name == "power" else name.upper()
-    wild = int((found.weight < WILD).sum())
+    wild = int((found.trust < WILD).sum())
     if wild:
         texts.append(f"{what} of {wild} of {y.size} lies far off the others and counts little")
-    ratio = float(np.sqrt(found.noise / noise))
+    ratio = float(np.sqrt(found.rough))
     if ratio > LOOSE:
         texts.append(f"{what} rows disagree, {ratio:.1f} times as much as published ones do")
     middle = float(np.median(y))
-    if abs(middle) > FAR * np.sqrt(expected):
+    if abs(middle) > FAR * np.sqrt(found.prior.shared):
         word = "higher" if middle > 0 else "lower"
         texts.append(
             f"{what} is {np.exp(abs(middle)):.1f} times {word} than expected: check drivers, "

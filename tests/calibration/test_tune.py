@@ -10,6 +10,7 @@ from calibration.correct import ARTIFACT, from_dict
 from calibration.dataset import joined
 from calibration.learning import learning_curve, one_row, one_row_summary, summary
 from calibration.tune import tune
+from roofline.residual import NUMBERS
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine
 from specs.errors import InvalidInputError
@@ -123,7 +124,7 @@ def test_rows_that_say_nothing_are_refused():
 
 
 def machines(spread, rows=60):
-    """Machines whose log ratios share a shift of `spread`, over noise of 0.1."""
+    """Machines whose log ratios share a shift of `spread`, over noise of 0.03."""
     random = np.random.default_rng(3)
     parts = []
     for number in range(12):
@@ -135,9 +136,15 @@ def machines(spread, rows=60):
                     "is_mode": "static",
                     "is_model": [f"model{row % 6}" for row in range(rows)],
                     "is_weights": "16 bit",
+                    "is_storage": "bf16/bf16",
+                    "is_era": "now",
                     "tp": 1.0,
+                    "source": "a source",
+                    "devices": 0.0,
+                    **{f"x_{name}": 1.0 for name in NUMBERS},
+                    "x_running": random.integers(0, 6, rows).astype(float),
                     "ttft": np.nan,
-                    "tpot": random.normal(0, spread) + random.normal(0, 0.1, rows),
+                    "tpot": random.normal(0, spread) + random.normal(0, 0.03, rows),
                     "power": np.nan,
                 }
             )
@@ -146,7 +153,7 @@ def machines(spread, rows=60):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("spread", "least", "most"), [(0.4, 0.1, 0.6), (0.1, 0.5, 1.0)])
+@pytest.mark.parametrize(("spread", "least", "most"), [(0.4, 0.02, 0.3), (0.1, 0.1, 0.7)])
 def test_curve_falls(spread, least, most):
     curve = pd.DataFrame(summary(learning_curve(machines(spread), draws=3)))
     part = curve[curve["machines_with"].eq(30)].set_index("own_rows")["mean_error"]
