@@ -142,6 +142,8 @@ def build_model(
         except Exception as error:
             if (reason := memory_reason(error)) is not None:
                 raise OutOfMemoryError(f"{name} in {dtype} does not fit: {reason}.") from error
+            if weights and isinstance(error, OSError):  # of the network, the Hub or the disk
+                raise _no_weights(name, error) from error
             raise _no_build(name, error) from error
     return _built(dtype, module.eval(), devices, weights=weights, described=described)
 
@@ -346,7 +348,8 @@ def quiet_libraries() -> Iterator[list[str]]:
     library.get_logger("transformers")  # sets the library's own handler up
     library.disable_progress_bar()
     collector = _Collector()
-    loggers = [logging.getLogger(name) for name in ("transformers", "accelerate")]
+    names = ("transformers", "accelerate", "huggingface_hub")
+    loggers = [logging.getLogger(name) for name in names]
     kept = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [collector], False
@@ -370,6 +373,14 @@ class _Collector(logging.Handler):
         text = " ".join(record.getMessage().split())[:160]
         if text not in self.messages:
             self.messages.append(text)
+
+
+def _no_weights(name: str, error: OSError) -> ModelBuildError:
+    says = " ".join(str(error).split())[:120] or type(error).__name__
+    return ModelBuildError(
+        f"the weights of {name} cannot be fetched ({says}); check the network and HF_TOKEN, or "
+        f"leave out --weights."
+    )
 
 
 def _no_build(name: str, error: Exception) -> ModelBuildError:

@@ -154,6 +154,15 @@ def test_an_architecture_that_transformers_lacks_is_one_line(tmp_path, monkeypat
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.slow
+def test_weights_that_are_not_there_are_no_fault_of_the_architecture(tiny):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    with pytest.raises(ModelBuildError, match=r"cannot be fetched .*; check the network") as e:
+        build_model(tiny, dtype="fp32", devices=["cpu"], weights=True)  # a config.json alone
+    assert "\n" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
