@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy import GROUPS, METHODS, TARGETS, Figures, Study, figures_of, study
 from benchmarks.figures import load_figures
@@ -199,18 +200,44 @@ def _own_rows() -> Iterator[str]:
             [what.upper(), kind, str(machines), *(_percent(curve[count]) for count in counts)]
         )
     yield ""
+    yield from _own_intervals(saved["curve"])
     yield (
-        "One own row per model, format, device and engine; `scaled` multiplies by that row's own "
-        "ratio. Any latency: must 5, aim 3."
+        "One own row per model, format, device and engine, as one source measured them; `scaled` "
+        "multiplies by that row's own ratio, `plain scaled` the prediction without a residual. Any "
+        "latency: must 5, aim 3."
     )
     yield ""
-    yield from _head(["target", "engines", "mode", "rows", "before", "with one row", "scaled"], 3)
+    heads = ["target", "engines", "mode", "rows", "before", "with one row", "scaled"]
+    names = ["median_before", "median_error", "median_scaled"]
+    if "median_plain_scaled" in saved["one_row"][0]:
+        heads, names = [*heads, "plain scaled"], [*names, "median_plain_scaled"]
+    yield from _head(heads, 3)
     for line in saved["one_row"]:
-        names = ("median_before", "median_error", "median_scaled")
         cells = [_percent(100 * line[name]) for name in names]
         yield _row(
             [line["target"].upper(), line["kind"], line["mode"], f"{line['rows']:,}", *cells]
         )
+    yield ""
+
+
+def _own_intervals(curve: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Share of rows inside their 90% intervals, and half widths over those without own rows."""
+    counts = [0, 1, 10, CURVE_ROWS]
+    lines: dict[tuple[str, str], dict[int, str]] = {}
+    for line in curve:
+        if line["machines_with"] == CURVE_ROWS and "inside" in line:
+            cell = f"{100 * line['inside']:.0f} ({line['width']:.2f})"
+            lines.setdefault((line["target"], line["kind"]), {})[line["own_rows"]] = cell
+    if not lines:
+        return
+    yield (
+        "Share of the rows asked about that lie inside their 90% intervals, percent, and the half "
+        "width of these over that without own rows; means over the same machines."
+    )
+    yield ""
+    yield from _head(["target", "engines", *(f"with {count}" for count in counts)], 2)
+    for (what, kind), cells in lines.items():
+        yield _row([what.upper(), kind, *(cells[count] for count in counts)])
     yield ""
 
 

@@ -91,21 +91,22 @@ class LearnedCorrection:
 
     def residual(self, keys: Keys, numbers: FloatArray) -> Residual:
         """Return expected over analytic, and the interval around it."""
-        labels = keys.labels()
-        log_ratio = np.zeros((len(TARGETS), keys.place.size))
+        labels, place = keys.distinct_labels(), keys.word
+        log_ratio = np.zeros((len(TARGETS), place.size))
         for row, name in enumerate(TARGETS):
             if name in self.models:
-                log_ratio[row] = self.models[name].predict(labels, keys.place, numbers)
+                log_ratio[row] = self.models[name].predict(labels, place, numbers)
         standing = np.array([self.standing(label) for label in labels], dtype=np.intp)
-        ends = np.array([self._ends_of(label) for label in labels])[keys.place]
+        ends = np.array([self._ends_of(label) for label in labels]).transpose(1, 2, 0)
+        low, high = np.exp(ends)[..., place]
         if self.own_points:
-            shift, narrow = self._own(keys, labels, numbers)
+            shift, narrow = self._own(keys, keys.labels(), numbers)
             log_ratio += shift
-            for column, quantity in enumerate(QUANTITIES):
+            for row, quantity in enumerate(QUANTITIES):
                 targets = [TARGETS.index(name) for name in _TUNED_BY.get(quantity, _REQUEST)]
-                ends[:, :, column] *= narrow[targets].max(axis=0)[:, None]
-        low, high = np.exp(ends).transpose(1, 2, 0)
-        return Residual(ratio=np.exp(log_ratio), low=low, high=high, standing=standing[keys.place])
+                factor = narrow[targets].max(axis=0)
+                low[row], high[row] = low[row] ** factor, high[row] ** factor
+        return Residual(ratio=np.exp(log_ratio), low=low, high=high, standing=standing[place])
 
     def _own(
         self, keys: Keys, labels: Sequence[Labels], numbers: FloatArray
@@ -205,8 +206,19 @@ def load(path: Path) -> LearnedCorrection:
 
 
 def from_dict(raw: Mapping[str, Any]) -> LearnedCorrection:
-    """Read what `calibration.fit` made."""
+    """Read what `calibration.fit` or `tune` made.
+
+    Raises
+    ------
+    SpecDataError
+        It was tuned by a version that kept nothing which says where own rows lie.
+    """
     power, operators = raw.get("power"), raw.get("operators")
+    if raw.get("own") and "own_points" not in raw:
+        raise SpecDataError(
+            "this correction was tuned by an earlier version; delete it and run "
+            "`roofline calibrate tune` again with the measurements."
+        )
     return LearnedCorrection(
         models={name: Staged.from_json(each) for name, each in raw["targets"].items()},
         intervals=raw["intervals"],

@@ -44,11 +44,11 @@ WILDEST = 5.0
 WILD = 0.25
 """A row with less weight than this (over four deviations off) is named as one."""
 
-LARGEST = {"ttft": 1.6, "tpot": 2.5, "power": 2.5}
-"""Log ratios of own rows are cut here. A first token five times late is a queue's: it was
+LARGEST = {"ttft": 1.4, "tpot": 2.5, "power": 2.5}
+"""Log ratios of own rows are cut here. A first token four times late is a queue's: it was
 found at one load of a server and not at the next."""
 
-MOST_ROWS = 400
+MOST_ROWS = 200
 """Own rows of a device and engine that the algebra is done over; more are merged with rows next
 to them."""
 
@@ -100,7 +100,7 @@ PRIORS: Mapping[str, Mapping[str, Mapping[str, Prior]]] = {
             "power": Prior(0.08, 0.11, 0.10, 0.10, 0.03, 0.05, 0.10),
         },
         "local": {
-            "ttft": Prior(0.06, 0.20, 0.30, 0.20, 0.06, 0.04, 0.30),
+            "ttft": Prior(0.06, 0.20, 0.35, 0.20, 0.03, 0.03, 0.30),
             "tpot": Prior(0.05, 0.05, 0.30, 0.07, 0.04, 0.045, 0.15),
             "power": Prior(0.03, 0.03, 0.03, 0.03, 0.035, 0.06, 0.05),
         },

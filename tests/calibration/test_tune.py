@@ -13,7 +13,7 @@ from calibration.tune import tune
 from roofline.residual import NUMBERS
 from specs.catalogue import get_accelerator
 from specs.engine import get_engine
-from specs.errors import InvalidInputError
+from specs.errors import InvalidInputError, SpecDataError
 
 SHIPPED = json.loads(ARTIFACT.read_text(encoding="utf-8"))
 
@@ -76,6 +76,29 @@ def test_intervals_narrow_around_the_moved_value(tuned):
     assert (after["p_low_tpot_s"] < after["predicted_tpot_s"]).all()
     assert (after["p_high_tpot_s"] > after["predicted_tpot_s"]).all()
     assert after["p_standing"].eq(0).all()
+
+
+def test_a_row_moves_its_own_batch_most_and_two_rows_give_a_slope():
+    base, rows = asked(), asked().iloc[[0, 6]]
+    low = slower(1.0, rows.iloc[:1])
+    high = slower(1.3, rows.iloc[1:])
+    found = tune(SHIPPED, pd.concat([low, high]))
+    same = base.iloc[::2]
+    moved = predicted(found, same) / predicted(SHIPPED, same)
+    assert (np.diff(moved) > 0.0).all()
+    assert moved[0] < 1.1 < moved[-1] < 1.3
+
+
+def test_a_file_that_an_earlier_version_tuned_is_refused(tuned):
+    old = {name: part for name, part in tuned.items() if name != "own_points"}
+    with pytest.raises(SpecDataError, match="tuned by an earlier version"):
+        from_dict(old)
+
+
+def test_a_tuned_file_survives_json(tuned):
+    again = from_dict(json.loads(json.dumps(tuned)))
+    before = joined(asked(), correction=from_dict(tuned))
+    pd.testing.assert_frame_equal(before, joined(asked(), correction=again))
 
 
 def test_twice_is_once_with_all_rows_in_any_order(tuned):
@@ -171,6 +194,38 @@ def test_the_published_curves_fall_and_never_rise_beyond_noise():
         error = part.sort_values("own_rows")["mean_error"].to_numpy()
         assert error[-1] < 0.9 * error[0]
         assert (error[1:] < 1.02 * error[:-1] + 0.002).all()
+
+
+def test_intervals_of_tuned_predictions_hold_what_they_say():
+    # Machines drawn as the prior has them but for the noise: 90% is asked for.
+    curve = learning_curve(machines(0.2), draws=2).groupby("own_rows")[["inside", "width"]].mean()
+    assert curve["inside"].between(0.8, 1.0).all()
+    assert curve["width"].is_monotonic_decreasing
+    assert curve["width"][0] == 1.0 > 0.7 > curve["width"][30]
+
+
+def test_published_intervals_hold():
+    path = Path(__file__).parents[2] / "benchmarks" / "data" / "learning_curve.json"
+    curve = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["curve"])
+    if "inside" not in curve:
+        pytest.skip("simulated before intervals were counted")
+    many = curve[curve["machines"].ge(8) & curve["own_rows"].gt(0)]
+    assert many["inside"].between(0.8, 0.98).all()
+    assert 0.86 <= many["inside"].mean() <= 0.94
+
+
+def test_one_row_is_no_worse_than_scaling_by_it():
+    path = Path(__file__).parents[2] / "benchmarks" / "data" / "learning_curve.json"
+    found = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["one_row"])
+    if "median_plain_scaled" not in found:
+        pytest.skip("simulated before rows were krigged")
+    many = found[found["rows"] >= 100]
+    # Half a point: medians of a group move by so much with the rows that are drawn.
+    assert (many["median_error"] < many["median_scaled"] + 0.005).all()
+    (every,) = found.loc[
+        found["target"].eq("any latency"), ["median_error", "median_scaled"]
+    ].values
+    assert every[0] < every[1]
 
 
 def test_one_row_halves_the_error_of_machines_that_differ():
