@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from roofline.physics.constants import (
     ACTIVE_FRAC,
+    BLOCK_PRODUCTS_PER_INTEGER_OP,
     BLOCK_PRODUCTS_PER_VECTOR_FLOP,
     ENERGY_BF16_J_PER_FLOP,
     ENERGY_J_PER_BYTE,
@@ -25,7 +26,8 @@ from roofline.physics.phases import Energies
 from roofline.physics.plan import ARITHMETIC
 from roofline.physics.power import PowerConstants, PowerFacts
 from roofline.physics.shares import Shares
-from specs.accelerator import Accelerator
+from roofline.physics.unpack import integer_ops_per_s
+from specs.accelerator import APIS, Accelerator
 from specs.node import get_interconnect
 
 FALLBACK = {
@@ -92,13 +94,28 @@ def _block_rate(accelerator: Accelerator) -> float:
     """FLOP/s of products of integer blocks with a scale each, as llama.cpp's kernels do them.
 
     Every 32 multiply-adds on integer units are followed by conversion and scaling of the
-    sum on the vector units, which then set the pace: `BLOCK_PRODUCTS_PER_VECTOR_FLOP`
-    matrix FLOPs per vector FLOP. Never above the integer (or 16-bit) matrix rate.
+    sum on the vector units, which then set the pace (`BLOCK_PRODUCTS_PER_VECTOR_FLOP`).
+    Never above the integer (or 16-bit) matrix rate.
     """
     vector = accelerator.vector_flops_per_s
     matrix = rate_of(accelerator, "int8")
-    tensor = accelerator.vendor == "nvidia" and rate_of(accelerator, "fp16") >= 1.9 * vector
-    return min(matrix, vector * BLOCK_PRODUCTS_PER_VECTOR_FLOP["tensor" if tensor else "vector"])
+    if accelerator.kind not in ("gpu", "igpu"):
+        return min(matrix, vector * BLOCK_PRODUCTS_PER_VECTOR_FLOP["cpu"])
+    if accelerator.vendor != "nvidia":
+        return min(matrix, _integer_rate(accelerator) * BLOCK_PRODUCTS_PER_INTEGER_OP)
+    beside = _integer_rate(accelerator) > 0.4 * vector
+    kind = "dp4a" if rate_of(accelerator, "fp16") < 1.9 * vector else "tensor"
+    kind = "tensor-beside" if kind == "tensor" and beside else kind
+    return min(matrix, vector * BLOCK_PRODUCTS_PER_VECTOR_FLOP[kind])
+
+
+def _integer_rate(accelerator: Accelerator) -> float:
+    """Lane instructions per second; without limit on processors, whose kernels are others."""
+    if accelerator.kind not in ("gpu", "igpu"):
+        return float("inf")
+    return integer_ops_per_s(
+        accelerator.vector_flops_per_s, float(accelerator.unit_count), accelerator.clock_hz
+    )
 
 
 def idle_w(accelerator: Accelerator) -> float:
@@ -137,6 +154,8 @@ class _Facts:
     mem_bytes_per_s: float
     cache_bytes: float
     unit_count: float
+    integer_ops_per_s: float
+    api: int
     mem_bytes: float
     tdp_w: float
     idle_w: float
@@ -162,6 +181,8 @@ def _facts(accelerator: Accelerator) -> _Facts:
         mem_bytes_per_s=accelerator.mem_bytes_per_s,
         cache_bytes=accelerator.cache_bytes,
         unit_count=float(accelerator.unit_count),
+        integer_ops_per_s=_integer_rate(accelerator),
+        api=APIS.index(accelerator.api),
         mem_bytes=accelerator.mem_bytes,
         tdp_w=accelerator.tdp_w,
         idle_w=idle_w(accelerator),
@@ -216,6 +237,8 @@ class DeviceColumns:
                 f.products_w,
                 f.hbm,
                 f.shared,
+                f.integer_ops_per_s,
+                f.api,
             )
             for f in facts
         ]
@@ -248,6 +271,8 @@ class DeviceColumns:
                 mem_bytes_per_s=bandwidth,
                 cache_bytes=cache,
                 unit_count=units,
+                integer_ops_per_s=scalars[12],
+                api=scalars[13].astype(np.intp),
                 links=links,
                 is_host=is_host,
             ),
@@ -260,7 +285,7 @@ class DeviceColumns:
             mem_bytes=memory,
             tdp_w=tdp,
             idle_w=idle,
-            power_scalars=scalars[9:],
+            power_scalars=scalars[9:12],
         )
 
     def _links(self, index: NDArray[np.intp], sizes: NDArray[np.int64] | int) -> LinkRates:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from roofline.devices import CaseDevices
+from roofline.physics.constants import OTHER_ENERGY_FLOOR_FRAC, SUMMED_ENERGY_FLOOR_FRAC
 from roofline.physics.kernel import FloatArray
 from roofline.physics.layout import Formats, Layout
 from roofline.physics.memory import Footprint, footprint
@@ -22,6 +23,7 @@ from roofline.physics.power import (
     demand_w,
     memory_stretch,
     other_energy_frac,
+    standing_power_w,
 )
 from specs.engine import Engine, get_engine
 from specs.model import Model
@@ -232,6 +234,7 @@ def limited(
     if not binding.any():
         return cost
     scale = _energy_scale(cost, devices, stages)
+    floor_frac = SUMMED_ENERGY_FLOOR_FRAC if devices.power is None else OTHER_ENERGY_FLOOR_FRAC
     clock, _ = capped_slowdown(
         compute_j=cost.compute_j * scale,
         other_j=cost.other_j * scale,
@@ -239,6 +242,8 @@ def limited(
         memory_s=cost.memory_s,
         other_s=np.maximum(cost.time_s - cost.compute_s - cost.memory_s, 0.0),
         idle_w=devices.idle_w,
+        standing_w=standing_power_w(devices.tdp_w),
+        floor_frac=floor_frac,
         default_cap_w=devices.tdp_w,
         limit_w=np.minimum(limit_w, devices.tdp_w),
     )
@@ -246,13 +251,18 @@ def limited(
     clock = np.where(binding, clock, 1.0)
     compute_s = cost.compute_s / clock
     memory_s = cost.memory_s * memory_stretch(clock)
+    time_s = cost.time_s - cost.compute_s - cost.memory_s + compute_s + memory_s
+    standing_w = np.maximum(standing_power_w(devices.tdp_w) - devices.idle_w, 0.0)
+    standing_j = np.minimum(standing_w * cost.time_s, cost.other_j)
+    stretch = np.divide(time_s, cost.time_s, out=np.ones_like(time_s), where=cost.time_s > 0.0)
     return replace(
         cost,
         compute_s=compute_s,
         memory_s=memory_s,
-        time_s=cost.time_s - cost.compute_s - cost.memory_s + compute_s + memory_s,
+        time_s=time_s,
         compute_j=cost.compute_j * clock**2,
-        other_j=cost.other_j * other_energy_frac(clock),
+        other_j=(cost.other_j - standing_j) * other_energy_frac(clock, floor_frac)
+        + standing_j * stretch,
     )
 
 

@@ -20,6 +20,12 @@ COMPUTE_PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp
 
 KINDS = ("gpu", "igpu", "cpu", "tpu", "npu")
 
+APIS = ("cuda-graphs", "cuda", "hip", "metal", "level-zero", "")
+"""Interfaces that kernels are launched through; empty for all else."""
+
+_LAUNCHED_BY = {"amd": "hip", "apple": "metal", "intel": "level-zero"}
+_BEFORE_GRAPHS = ("kepler", "maxwell", "pascal", "volta", "turing")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
@@ -121,6 +127,18 @@ class Accelerator:
                     f"accelerator {self.name!r}: peak {precision!r} = {peak!r}; give a positive "
                     f"rate for one of {', '.join(COMPUTE_PRECISIONS)}."
                 )
+
+    @property
+    def api(self) -> str:
+        """Interface that kernels are launched through: of `APIS`, by vendor and generation.
+
+        Engines capture steps as CUDA graphs from Ampere on.
+        """
+        if self.kind not in ("gpu", "igpu"):
+            return ""
+        if self.vendor == "nvidia":
+            return "cuda" if self.architecture in _BEFORE_GRAPHS else "cuda-graphs"
+        return _LAUNCHED_BY.get(self.vendor, "")
 
     def peak(self, precision: str) -> float:
         """Dense peak at `precision`, in FLOP/s (op/s for integers).

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from specs.accelerator import APIS
 from specs.errors import SpecDataError, UnknownNameError
 
 ENGINES_DIR = Path(__file__).parent / "data" / "engines"
@@ -64,6 +65,9 @@ class Engine:
     compute_frac, memory_frac, attention_frac, link_frac : float
         Share of the dense peak, of the memory bandwidth, of the dense peak in fused
         attention, and of the link bandwidth that large kernels reach.
+    cache_frac : float
+        Share of the memory bandwidth at which decode attention reads the KV cache; 0 is
+        `memory_frac`.
     pass_frac : float
         Rate of norms, activations and other passes over activations, as a share of the
         memory bandwidth. They are then paced by the processor and take their time within the
@@ -73,6 +77,18 @@ class Engine:
         Each decode step writes the whole KV cache anew, as appending by concatenation does.
     tile_weight_frac : float
         Share of tile and wave quantisation that shows in GEMM time.
+    vector_rows : int
+        Most rows of a product that runs on the ordinary vector units, row by row, instead of
+        in matrix tiles; 0 where tiles are always used.
+    unpack_frac : float
+        Share of a device's integer rate at which kernels unpack block-quantised weights; 0
+        where unpacking takes no time of its own.
+    overlap_loss_frac : float
+        How badly the arithmetic of a product and its traffic overlap: 0 perfectly, 1 not at
+        all (``shares.blended``).
+    gap_s : tuple of (str, float)
+        Further time per kernel by the interface that launches it (``Accelerator.api``),
+        beyond `kernel_floor_s`; none for interfaces that are not named.
     prefill_chunk_tokens : int
         Most prompt tokens in one step; 0 prefills the whole batch in one.
     mixes_prefill : bool
@@ -155,11 +171,25 @@ class Engine:
     source: str
     pass_frac: float = 0.0
     copies_cache: bool = False
+    cache_frac: float = 0.0
+    vector_rows: int = 0
+    unpack_frac: float = 0.0
+    overlap_loss_frac: float = 0.0
+    gap_s: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("compute_frac", "memory_frac", "attention_frac", "link_frac"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise SpecDataError(f"engine {self.name!r}: {name} must be in (0, 1].")
+        unknown = sorted({api for api, _ in self.gap_s} - set(APIS))
+        if unknown:
+            raise SpecDataError(
+                f"engine {self.name!r}: gap_s names {', '.join(unknown)}; interfaces are "
+                f"{', '.join(APIS)}."
+            )
+        for name in ("cache_frac", "unpack_frac", "overlap_loss_frac"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SpecDataError(f"engine {self.name!r}: {name} must be in [0, 1].")
         if not self.pass_frac >= 0.0:
             raise SpecDataError(f"engine {self.name!r}: pass_frac must not be negative.")
 
@@ -194,7 +224,8 @@ def get_engine(name: str) -> Engine:
 
 
 def _engine(key: str, raw: dict[str, Any]) -> Engine:
-    values = {name: v["value"] if isinstance(v, dict) else v for name, v in raw.items()}
+    nouns = {name: v for name, v in raw.items() if isinstance(v, dict) and "value" in v}
+    values = {**raw, **{name: v["value"] for name, v in nouns.items()}}
     known = {field.name for field in fields(Engine)}
     needed = {field.name for field in fields(Engine) if field.default is MISSING} - {"name"}
     unknown, missing = sorted(values.keys() - known), sorted(needed - values.keys())
@@ -204,4 +235,5 @@ def _engine(key: str, raw: dict[str, Any]) -> Engine:
             f"missing {missing or 'none'}."
         )
     values["vendors"] = tuple(values["vendors"])
+    values["gap_s"] = tuple((str(api), float(gap)) for api, gap in values.get("gap_s", {}).items())
     return Engine(name=key, **values)

@@ -20,6 +20,7 @@ from roofline.physics.plan import (
     RecurrentOperator,
     make_plan,
 )
+from roofline.physics.unpack import unpack_ops
 from specs.engine import Engine
 from specs.formats import Precision
 from specs.model import Linear, Model
@@ -143,6 +144,12 @@ class PlanBuilder:
                 if not kept.plain
             )
             self._dequantise(name, arithmetic, packed, count, driver, experts)
+            ops = 0.0
+            if self.engine.unpack_frac and arithmetic == "int8_block":
+                ops = sum(
+                    shape[0] * shape[1] * unpack_ops(kept)
+                    for shape, kept in zip(shapes, storage, strict=True)
+                )
             self.operators.append(
                 Operator(
                     name=name,
@@ -153,6 +160,7 @@ class PlanBuilder:
                     weight_bytes=weight_bytes + biases * self.formats.plain_bytes,
                     act_bytes=(k + n) * self.formats.plain_bytes,
                     columns=n,
+                    unpack_ops=ops,
                     experts=experts,
                     arithmetic=arithmetic,
                     scheme=scheme,
@@ -184,6 +192,7 @@ class PlanBuilder:
     ) -> None:
         """The pass that casts a product's input to fewer bits, where a kernel does it."""
         narrow = {"fp8": 1.0, "int8": 1.0, "fp6": 0.75, "fp4": 0.5, "int4": 0.5}
+        narrow["int8_block"] = 36.0 / 32.0  # blocks of 32 with a scale and a sum
         if arithmetic not in narrow or self.engine.overlaps:
             return
         moved = k * (self.formats.plain_bytes + narrow[arithmetic])

@@ -15,6 +15,7 @@ COLUMNS = (
     "sent_bytes",
     "columns",
     "scheme",
+    "unpack_ops",
     "launches",
 )
 """Columns of a bundle."""
@@ -43,7 +44,7 @@ class Bundle:
         Whether there are any FLOPs, any weights.
     members, row_of : tuple of int
         Positions in ``Plan.operators``, and the row of each.
-    table : ndarray, shape (8, rows, 1) or (8, rows, n)
+    table : ndarray, shape (9, rows, 1) or (9, rows, n)
         Columns, as `COLUMNS` names them: each equal for the members of a row, but for
         ``count`` and ``launches``, their sums.
     totals : ndarray, shape (6, 1) or (6, n)
@@ -104,9 +105,14 @@ class Bundle:
         return self._column(6)
 
     @property
+    def unpack_ops(self) -> FloatArray:
+        """Lane instructions that unpack the weights, of one expert where routed."""
+        return self._column(7)
+
+    @property
     def launches(self) -> FloatArray:
         """Kernels of a row in all layers that have it."""
-        return self._column(7)
+        return self._column(8)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -91,12 +91,23 @@ B200, GB200) is regressed on FLOP/s and bytes/s: 0.05 to 0.30, median about 0.18
 with a shared package (APU, CPU) keep fabric, caches and host cores awake: about 0.45,
 from published package power of decode on Strix Halo (70 to 95 W of 120). Rough."""
 
-BLOCK_PRODUCTS_PER_VECTOR_FLOP = {"tensor": 3.0, "vector": 1.1}
-"""Matrix FLOPs that quantised-block kernels (llama.cpp's MMQ) complete per vector FLOP,
-before the engine's own compute share. Published llama-bench pp512 results of a 4-bit 7B
-model lie at 2.1 to 3.4 vector FLOP/s on NVIDIA parts with tensor cores from Volta to
-Blackwell and at 0.4 to 1.6 elsewhere (Apple, RDNA, GCN, Xe), whatever the integer
-peak: the scaling of each block of 32 runs on the vector units."""
+BLOCK_PRODUCTS_PER_VECTOR_FLOP = {
+    "tensor": 2.5,
+    "tensor-beside": 3.3,
+    "dp4a": 1.6,
+    "cpu": 1.1,
+}
+BLOCK_PRODUCTS_PER_INTEGER_OP = 3.4
+"""Matrix FLOPs that quantised-block kernels (llama.cpp's MMQ) complete, before the engine's own
+compute share: per vector FLOP on NVIDIA parts with tensor cores, more where integers have lanes
+of their own beside the floats' (Volta, Turing, GA100), on those without and on processors;
+per integer lane instruction (`unpack.integer_ops_per_s`) on other GPUs. Whatever the integer
+peak, the scaling of each block of 32 runs on the vector units. Published llama-bench pp512
+results of a 4-bit 7B model: medians of 2.5 per vector FLOP on Turing, 1.9 to 2.05 from GA10x
+to Blackwell, less with k-quants and long prompts, and 1.25 on Pascal; per integer instruction
+2.2 to 3.0 from RDNA2 to 3.5, Xe, Apple M1 to M4 (per vector FLOP 0.55 to 1.1), and 4.9 on
+RDNA4. Judged with either half of the devices left out: median error of the prompt time 26 to
+20% and 35 to 32%."""
 
 EXP_PER_VECTOR_FLOP = 1.0 / 16.0
 """Exponentials per fp32 vector FLOP. NVIDIA SMs since Ampere GA10x do 16 special functions
@@ -112,6 +123,18 @@ models under power limits keeps within 3% of its pace while power above idle fal
 demand, then slows by 1.07 to 1.15 at 0.65 to 0.55, 1.3 to 1.5 at 0.45, 1.6 to 2.3 at 0.35 and
 3.5 at 0.15 (DarshEllisd/LLM-Power-Cap-Expt, RTX 5000 Ada and RTX PRO 6000, 70 sweeps): about
 0.6 over that share. An RTX 4000 Ada slows twice as much below 0.5."""
+
+SUMMED_ENERGY_FLOOR_FRAC = 0.85
+"""The same share where demand is the sum of these energies, not what boards were seen to draw:
+bytes and standby, which is most of the sum, keep their price, and what the sum lacks is what
+falls with the clock. Chosen on the same sweeps of three boards, each alone prefers 0.85 to
+0.6; an independent engine on one of them (`mmbt`, vLLM) too, 17.5 to 12.7%."""
+
+STANDING_W, STANDING_FRAC = 33.0, 0.085
+"""Power that a working board draws at any clock: a part that all have, and a share of the default
+limit. Below the knee energy per token above it no longer falls, so that time goes as ``1 / (P -
+P0)``: P0 is 44, 60 and 82 W for boards of 130, 250 and 600 W (the same sweeps; 14B and 32B
+models under limits)."""
 
 HELD_FRAC, HELD_SHARPNESS = 0.98, 10.0
 """Mean power of boards that run into their limit, over the limit: 0.95 to 1.00 (NVML over

@@ -31,27 +31,34 @@ def mixer_costs(
     op: AttentionOperator | RecurrentOperator, step: Pass, rates: Rates, engine: Engine
 ) -> MixerCosts:
     """Price one layer of a token mixer."""
+    memory_frac, gap_s = engine.memory_frac, rates.gap_s(engine)
     if isinstance(op, RecurrentOperator):
         flops, moved, compute_s = _recurrence(op, step, rates, engine)
     else:
         work = _attention(op, step, rates, engine)
         shares = rates.shares_under(engine)
         if shares is not None:
-            return _attention_costs(op, step, rates, work, shares)
+            return _attention_costs(op, step, rates, work, shares, gap_s)
         frac = engine.compute_frac if step.decode else engine.attention_frac
+        memory_frac = engine.cache_frac or memory_frac if step.decode else memory_frac
         flops, moved = work.flops, work.moved_bytes
         compute_s = work.at_peak_s / frac + work.special_s
     return MixerCosts(
         flops=flops,
         moved_bytes=moved,
         compute_s=compute_s,
-        memory_s=moved / (rates.mem_bytes_per_s * engine.memory_frac),
-        floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s, 0.0),
+        memory_s=moved / (rates.mem_bytes_per_s * memory_frac),
+        floor_s=np.where(step.tokens > 0.0, engine.attention_floor_s + gap_s, 0.0),
     )
 
 
 def _attention_costs(
-    op: AttentionOperator, step: Pass, rates: Rates, work: _Attention, shares: Shares
+    op: AttentionOperator,
+    step: Pass,
+    rates: Rates,
+    work: _Attention,
+    shares: Shares,
+    gap_s: FloatArray | float,
 ) -> MixerCosts:
     """Softmax attention at learned shares of its kind.
 
@@ -88,7 +95,7 @@ def _attention_costs(
         moved_bytes=work.moved_bytes,
         compute_s=compute_s,
         memory_s=memory_s,
-        floor_s=np.where(step.tokens > 0.0, floor_s + idle_s, 0.0),
+        floor_s=np.where(step.tokens > 0.0, floor_s + gap_s + idle_s, 0.0),
     )
 
 

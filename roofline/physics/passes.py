@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roofline.physics.kernel import FloatArray
 from roofline.physics.shares import Shares
+from specs.accelerator import APIS
 from specs.engine import Engine
 
 
@@ -37,6 +39,10 @@ class Rates:
         Rows as in ``plan.ARITHMETIC``; a precision the device lacks carries the rate of
         what runs instead.
     mem_bytes_per_s, cache_bytes, unit_count : ndarray
+    integer_ops_per_s : ndarray
+        Lane instructions on integers.
+    api : ndarray of int
+        Interface that launches kernels, an index into ``specs.accelerator.APIS``.
     links : mapping of int to LinkRates
         By number of ranks.
     shares : Shares or None
@@ -50,9 +56,19 @@ class Rates:
     mem_bytes_per_s: FloatArray
     cache_bytes: FloatArray
     unit_count: FloatArray
+    integer_ops_per_s: FloatArray
+    api: NDArray[np.intp]
     links: Mapping[int, LinkRates]
     shares: Shares | None = None
     is_host: FloatArray | float = 0.0
+
+    def gap_s(self, engine: Engine) -> FloatArray | float:
+        """Further time per kernel by the interface of each case's device."""
+        if not engine.gap_s:
+            return 0.0
+        gaps = dict(engine.gap_s)
+        found: FloatArray = np.array([gaps.get(api, 0.0) for api in APIS])[self.api]
+        return found
 
     def shares_under(self, engine: Engine) -> Shares | None:
         """Shares that apply under an engine: none on the ideal machine."""

@@ -31,6 +31,7 @@ from roofline.physics.passes import Pass, Rates
 from roofline.physics.plan import (
     ARITHMETIC_INDEX,
     COLLECTIVES,
+    MATRIX,
     Amount,
     AttentionOperator,
     Plan,
@@ -109,6 +110,7 @@ class _Sums:
     """
 
     flops: dict[int, FloatArray]
+    unpack_ops: FloatArray
     moved_bytes: FloatArray
     sent_bytes: FloatArray
     compute_s: FloatArray
@@ -162,17 +164,21 @@ def _add_bundle(
         sums.floor_s += totals[COUNT] * empty_s
         return
     at = bundle_shares(bundle, rates, engine)
+    if engine.unpack_frac and bundle.kind in MATRIX:
+        sums.unpack_ops += weighted(bundle.count, bundle.unpack_ops * (load.present * load.awake))
     if not engine.overlaps:
-        sums.floor_s += _all_floors_s(plan, bundle, engine, at) * load.present
+        sums.floor_s += _all_floors_s(plan, bundle, rates, engine, at) * load.present
     if engine.overlaps or (bundle.always_spills and not bundle.works):
         _add_linear(sums, bundle, load, rates, engine, at)
     else:
         _add_in_turn(sums, bundle, load, rates, engine, at)
 
 
-def _all_floors_s(plan: Plan, bundle: Bundle, engine: Engine, at: FloatArray | None) -> FloatArray:
+def _all_floors_s(
+    plan: Plan, bundle: Bundle, rates: Rates, engine: Engine, at: FloatArray | None
+) -> FloatArray:
     """Floors of all kernels of a bundle."""
-    each_s = floors_s(plan, bundle, engine, at)
+    each_s = floors_s(plan, bundle, rates, engine, at)
     total: FloatArray = bundle.totals[LAUNCHES]
     if isinstance(each_s, float):
         return total * each_s
@@ -220,7 +226,7 @@ def _add_in_turn(
         sums.memory_s += weighted(bundle.count, memory_s)
         return
     compute_s = compute_time_s(bundle, load, rates, engine, at)
-    compute_s, memory_s = paced(bundle, compute_s, memory_s, at)
+    compute_s, memory_s = paced(bundle, compute_s, memory_s, rates, engine, at)
     slower = memory_s > compute_s
     memory_s *= slower
     compute_s *= ~slower
@@ -276,6 +282,7 @@ def summed(
         flops[arithmetic] = count[rows] @ costs.flops[rows]
     sums = _Sums(
         flops=flops,
+        unpack_ops=count @ costs.unpack_ops,
         moved_bytes=count @ costs.moved_bytes,
         sent_bytes=count @ costs.sent_bytes,
         compute_s=count @ compute_s,
@@ -299,6 +306,7 @@ def _phase_of(
         flops += part
         at_peak_s += part / rates.peak_flops_per_s[arithmetic]
         compute_j += part * energies.flop_j[arithmetic]
+    compute_j += sums.unpack_ops * (2.0 * energies.flop_j[ARITHMETIC_INDEX["vector"]])
     times = _overlapped(sums) if engine.overlaps else _in_turn(sums, step, rates, engine)
     compute_s, memory_s, link_s, overhead_s = times
     time_s = compute_s + memory_s + link_s + overhead_s

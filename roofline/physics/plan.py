@@ -75,6 +75,8 @@ class Operator:
         Bytes that the rank sends per unit of `driver`.
     columns : float
         Output width of the GEMM; 0 for anything else.
+    unpack_ops : float
+        Lane instructions that unpack the weights, as often as they are read.
     experts : int
         Experts held by this rank, for routed GEMMs; 0 otherwise.
     launches : float
@@ -98,6 +100,7 @@ class Operator:
     act_bytes: float = 0.0
     sent_bytes: float = 0.0
     columns: float = 0.0
+    unpack_ops: float = 0.0
     experts: int = 0
     arithmetic: str = "vector"
     launches: float = 1.0
@@ -244,7 +247,8 @@ def _bundle(kind: str, operators: Sequence[Operator], members: Sequence[int]) ->
     row_of = []
     for op in operators:
         scheme = SCHEME_INDEX[op.scheme]
-        each = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes, op.columns, scheme)
+        amounts = (op.flops, op.weight_bytes, op.act_bytes, op.sent_bytes)
+        each = (*amounts, op.columns, scheme, op.unpack_ops)
         row = rows.setdefault(each, len(rows))
         if row == len(counts):
             counts.append(0.0)

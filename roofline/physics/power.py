@@ -18,6 +18,8 @@ from roofline.physics.constants import (
     HELD_SHARPNESS,
     MEMORY_CLOCK_FRAC,
     OTHER_ENERGY_FLOOR_FRAC,
+    STANDING_FRAC,
+    STANDING_W,
 )
 from roofline.physics.kernel import FloatArray
 
@@ -43,6 +45,8 @@ def capped_slowdown(
     default_cap_w: ArrayLike,
     limit_w: ArrayLike,
     memory_s: ArrayLike = 0.0,
+    standing_w: ArrayLike = 0.0,
+    floor_frac: float = OTHER_ENERGY_FLOOR_FRAC,
 ) -> tuple[FloatArray, FloatArray]:
     """Clock that a power limit leaves, as a share of the clock at the default limit.
 
@@ -55,6 +59,10 @@ def capped_slowdown(
         (links, host).
     idle_w, default_cap_w, limit_w : array_like
         Idle power, the board's default limit, the limit asked for.
+    standing_w : array_like
+        Power that a working board draws at any clock (`standing_power_w`), idle included.
+    floor_frac : float
+        Least share of `other_j` that is left at a lowered clock.
 
     Returns
     -------
@@ -66,10 +74,11 @@ def capped_slowdown(
     Notes
     -----
     Energy per operation goes with voltage squared and voltage with the clock, so the
-    arithmetic part is ``compute_j * f**2`` in that time. Caches, fabric and idling units
-    share that voltage, memory chips do not: the rest falls to `OTHER_ENERGY_FLOOR_FRAC` at
-    most (`other_energy_frac`). Memory keeps its pace down to `MEMORY_CLOCK_FRAC` of the
-    clock (`memory_stretch`). At the default limit the energy is first scaled so that demand
+    arithmetic part is ``compute_j * f**2`` in that time. What stands at any clock takes its
+    part of `other_j` for as long as the phase lasts. Caches, fabric and idling units
+    share that voltage, memory chips do not: the rest falls to `floor_frac` at most
+    (`other_energy_frac`). Memory keeps its pace down to `MEMORY_CLOCK_FRAC` of the clock
+    (`memory_stretch`). At the default limit the energy is first scaled so that demand
     does not exceed the limit (the vendor's peaks are those of the default limit). Solved by
     bisection; below a tenth of the clock the limit cannot be held and 0.1 is returned.
     """
@@ -80,15 +89,18 @@ def capped_slowdown(
     room_j = (np.asarray(default_cap_w, float) - idle_w) * total_s
     scale = np.minimum(1.0, room_j / np.maximum(compute_j + other_j, 1e-30))
     arithmetic_j: FloatArray = compute_j * scale
-    traffic_j: FloatArray = other_j * scale
-    limit_w, floor_w = np.asarray(limit_w, float), np.asarray(idle_w, float)
+    standing_j = np.maximum(np.asarray(standing_w, float) - idle_w, 0.0) * total_s
+    standing_j = np.minimum(standing_j, other_j * scale)
+    traffic_j: FloatArray = other_j * scale - standing_j
+    limit_w = np.asarray(limit_w, float)
+    floor_w = idle_w + standing_j / np.maximum(total_s, 1e-30)
 
     def duration_s(clock: FloatArray) -> FloatArray:
         result: FloatArray = compute_s / clock + memory_s * memory_stretch(clock) + other_s
         return result
 
     def demand_w(clock: FloatArray) -> FloatArray:
-        energy_j = arithmetic_j * clock**2 + traffic_j * other_energy_frac(clock)
+        energy_j = arithmetic_j * clock**2 + traffic_j * other_energy_frac(clock, floor_frac)
         result: FloatArray = floor_w + energy_j / duration_s(clock)
         return result
 
@@ -104,6 +116,15 @@ def capped_slowdown(
     return clock, duration_s(clock)
 
 
+def standing_power_w(tdp_w: ArrayLike) -> FloatArray:
+    """Power that a working board draws at any clock, by its default limit.
+
+    ``33 W + 0.085 * limit``: memory chips, fans, converters and leakage
+    (`STANDING_W`, `STANDING_FRAC`).
+    """
+    return STANDING_W + STANDING_FRAC * np.asarray(tdp_w, float)
+
+
 def memory_stretch(clock_frac: ArrayLike) -> FloatArray:
     """Time that memory traffic takes at a lowered core clock, over that at the full one.
 
@@ -113,9 +134,11 @@ def memory_stretch(clock_frac: ArrayLike) -> FloatArray:
     return np.maximum(1.0, MEMORY_CLOCK_FRAC / np.asarray(clock_frac, float))
 
 
-def other_energy_frac(clock_frac: ArrayLike) -> FloatArray:
+def other_energy_frac(
+    clock_frac: ArrayLike, floor_frac: float = OTHER_ENERGY_FLOOR_FRAC
+) -> FloatArray:
     """Dynamic energy outside arithmetic at a lowered core clock, over that at the full one."""
-    result: FloatArray = np.maximum(OTHER_ENERGY_FLOOR_FRAC, np.square(clock_frac))
+    result: FloatArray = np.maximum(floor_frac, np.square(clock_frac))
     return result
 
 

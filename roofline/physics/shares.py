@@ -111,9 +111,10 @@ def stacked(each: Sequence[Shares]) -> Shares:
 def engine_shares(engine: Engine) -> Shares:
     """What an engine's profile states, as shares of one device."""
     kernel_s, memory = engine.kernel_floor_s, engine.memory_frac
-    product = [engine.compute_frac, memory, 0.0, engine.tile_weight_frac, 0.0, kernel_s, 0.0]
+    loss, tile = engine.overlap_loss_frac, engine.tile_weight_frac
+    product = [engine.compute_frac, memory, loss, tile, 0.0, kernel_s, 0.0]
     prefill = [engine.attention_frac, memory, 0.0, 1.0, *[0.0] * 5, engine.attention_floor_s]
-    decode = [engine.compute_frac, *prefill[1:]]
+    decode = [engine.compute_frac, engine.cache_frac or memory, *prefill[2:]]
 
     def table(values: list[float], classes: int) -> FloatArray:
         return np.tile(np.array(values)[:, None, None], (1, classes, 1))
@@ -155,7 +156,7 @@ def by_class(table: FloatArray, classes: FloatArray | float) -> FloatArray:
 
 
 def blended(
-    compute_s: FloatArray, memory_s: FloatArray, overlap_loss: FloatArray
+    compute_s: FloatArray, memory_s: FloatArray, overlap_loss: FloatArray | float
 ) -> tuple[FloatArray, FloatArray]:
     """Compute and memory time, the longer one lengthened by what does not overlap.
 

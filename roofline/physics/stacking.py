@@ -68,7 +68,7 @@ def _first(column: Sequence[T | None]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _BundleStack:
-    """Bundles of the same key; `table` has shape ``(8, rows, n_plans)``.
+    """Bundles of the same key; `table` has shape ``(9, rows, n_plans)``.
 
     Short bundles and absent ones are filled up with rows that cost and count nothing.
     """

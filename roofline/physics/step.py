@@ -28,6 +28,7 @@ from roofline.physics.plan import (
     Plan,
 )
 from roofline.physics.shares import Shares, blended, by_class
+from roofline.physics.unpack import FURTHER_ROW_FRAC
 from specs.engine import Engine
 
 
@@ -35,7 +36,7 @@ from specs.engine import Engine
 class OperatorCosts:
     """Per operator and case, of one layer; ``count`` layers have it.
 
-    `flops`, `moved_bytes`, `sent_bytes`, `compute_s`, `memory_s`, `link_s`, `floor_s`
+    `flops`, `moved_bytes`, `sent_bytes`, `unpack_ops`, `compute_s`, `memory_s`, `link_s`, `floor_s`
     have shape ``(n_ops, n)``; `count`, `arithmetic`, `launches` shape ``(n_ops,)``.
     `layers` is the number of layers of the plan. `swing_frac` is how far an operator's time
     goes up and down around its mean while the context of a decode phase grows.
@@ -50,6 +51,7 @@ class OperatorCosts:
     flops: FloatArray
     moved_bytes: FloatArray
     sent_bytes: FloatArray
+    unpack_ops: FloatArray
     compute_s: FloatArray
     memory_s: FloatArray
     link_s: FloatArray
@@ -158,23 +160,46 @@ def compute_time_s(
         at_peak_s: FloatArray = bundle.flops * (load.units / peak)
         return at_peak_s
     if at is not None:
-        return _product_time_s(bundle, load, rates, at)
+        product_s = _product_time_s(bundle, load, rates, engine, at)
+        return _unpacked(bundle, load, rates, engine, product_s)
     compute_s: FloatArray = bundle.flops * (load.units / (peak * engine.compute_frac))
     if engine.tile_weight_frac:
-        inflation = _inflation(bundle, load, rates)
+        inflation = _inflation(bundle, load, rates, engine)
         inflation *= engine.tile_weight_frac
         inflation += 1.0 - engine.tile_weight_frac
         compute_s *= inflation
-    return compute_s
+    return _unpacked(bundle, load, rates, engine, compute_s)
 
 
-def _product_time_s(bundle: Bundle, load: Load, rates: Rates, at: FloatArray) -> FloatArray:
+def _unpacked(
+    bundle: Bundle, load: Load, rates: Rates, engine: Engine, compute_s: FloatArray
+) -> FloatArray:
+    """Seconds of products no shorter than by unpacking their weights on vector units.
+
+    Masks and shifts are shared by the rows of a product, loads, dot products and scales are
+    each row's own. Beyond `vector_rows` tiles take over, and never sooner than the most rows
+    on vector units: an engine changes over where tiles are quicker.
+    """
+    if not engine.unpack_frac:
+        return compute_s
+    rows = load.full_units / np.maximum(load.awake, 1e-9)
+    further = np.clip(rows, 1.0, max(engine.vector_rows, 1)) - 1.0
+    each = load.present * load.awake / (rates.integer_ops_per_s * engine.unpack_frac)
+    longer: FloatArray = np.maximum(
+        compute_s, bundle.unpack_ops * each * (1.0 + FURTHER_ROW_FRAC * further)
+    )
+    return longer
+
+
+def _product_time_s(
+    bundle: Bundle, load: Load, rates: Rates, engine: Engine, at: FloatArray
+) -> FloatArray:
     """Seconds of products at the shares of their weight formats.
 
     Each tile costs `fill` elements of K besides its own before its products start.
     """
     compute, _, _, tile, fill, _, _ = at
-    inflation = _inflation(bundle, load, rates)
+    inflation = _inflation(bundle, load, rates, engine)
     inflation -= 1.0
     inflation *= tile
     inflation += 1.0
@@ -218,38 +243,59 @@ def memory_time_s(
 
 
 def paced(
-    bundle: Bundle, compute_s: FloatArray, memory_s: FloatArray, at: FloatArray | None
+    bundle: Bundle,
+    compute_s: FloatArray,
+    memory_s: FloatArray,
+    rates: Rates,
+    engine: Engine,
+    at: FloatArray | None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Compute and memory time, the longer one lengthened by what a product cannot overlap."""
-    if at is None or bundle.kind not in MATRIX:
+    """Compute and memory time, the longer one lengthened by what a product cannot overlap.
+
+    Processors overlap as their shares say, which are of what large products reach.
+    """
+    if bundle.kind not in MATRIX or (at is None and not engine.overlap_loss_frac):
         return compute_s, memory_s
-    return blended(compute_s, memory_s, at[2])
+    loss = engine.overlap_loss_frac if at is None else at[2]
+    return blended(compute_s, memory_s, loss * (1.0 - np.asarray(rates.is_host)))
 
 
 def floors_s(
-    plan: Plan, bundle: Bundle, engine: Engine, at: FloatArray | None
+    plan: Plan, bundle: Bundle, rates: Rates, engine: Engine, at: FloatArray | None
 ) -> FloatArray | float:
     """Floor of one kernel of each row, ``(rows, n)`` or a number; not of collectives."""
+    gap_s = rates.gap_s(engine)
     if at is None:
-        return engine.kernel_floor_s
+        if isinstance(gap_s, float):
+            return engine.kernel_floor_s
+        return engine.kernel_floor_s + gap_s[None]
     if bundle.kind not in MATRIX:
-        local: FloatArray = at[2]
+        local: FloatArray = at[2] + gap_s
         return local
-    floor_s: FloatArray = at[5]
+    floor_s: FloatArray = at[5] + gap_s
     if bundle.routed:
         floor_s = floor_s + at[6] * (np.asarray(plan.num_experts, float) / plan.expert_ranks)
     return floor_s
 
 
-def _inflation(bundle: Bundle, load: Load, rates: Rates) -> FloatArray:
-    """`tile_inflation` of a bundle; each awake expert is a GEMM of its own."""
-    return tile_inflation(
+def _inflation(bundle: Bundle, load: Load, rates: Rates, engine: Engine) -> FloatArray:
+    """`tile_inflation` of a bundle; each awake expert is a GEMM of its own.
+
+    Products of few rows that run on vector units fill no tiles.
+    """
+    inflation = tile_inflation(
         load.full_units,
         bundle.columns,
         groups=load.awake,
         unit_count=rates.unit_count,
         uneven=bundle.routed,
     )
+    if engine.vector_rows:
+        # A processor has no other units: what a product of few rows leaves unused is lost.
+        beside = np.asarray(rates.is_host) == 0.0
+        few = load.full_units <= engine.vector_rows * np.maximum(load.awake, 1.0)
+        np.copyto(inflation, 1.0, where=few & beside)
+    return inflation
 
 
 def link_times_s(
@@ -303,7 +349,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
     intermediates only as far as they exceed the last-level cache.
     """
     mixers, rates = plan.mixers, rates.during(step)
-    arrays = np.zeros((8, plan.size, step.tokens.shape[0]))
+    arrays = np.zeros((9, plan.size, step.tokens.shape[0]))
     for bundle in plan.bundles:
         _fill_bundle(arrays, plan, bundle, step, rates, engine)
     for row, op in enumerate(mixers, len(plan.operators)):
@@ -334,6 +380,7 @@ def operator_costs(plan: Plan, step: Pass, rates: Rates, engine: Engine) -> Oper
         link_s=arrays[5],
         floor_s=arrays[6],
         swing_frac=arrays[7],
+        unpack_ops=arrays[8],
     )
 
 
@@ -354,10 +401,12 @@ def _fill_bundle(
         arrays[5, members] = link_s[rows]
         arrays[6, members] = plan.launches[members, None] * floor_s
         return
+    if engine.unpack_frac and bundle.kind in MATRIX:
+        arrays[8, members] = (bundle.unpack_ops * (load.present * load.awake))[rows]
     at = bundle_shares(bundle, rates, engine)
     compute_s = compute_time_s(bundle, load, rates, engine, at)
     memory_s = memory_time_s(bundle, load, rates, engine, moved, at)
-    compute_s, memory_s = paced(bundle, compute_s, memory_s, at)
+    compute_s, memory_s = paced(bundle, compute_s, memory_s, rates, engine, at)
     arrays[3, members], arrays[4, members] = compute_s[rows], memory_s[rows]
-    each_s = np.broadcast_to(floors_s(plan, bundle, engine, at), compute_s.shape)
+    each_s = np.broadcast_to(floors_s(plan, bundle, rates, engine, at), compute_s.shape)
     arrays[6, members] = plan.launches[members, None] * each_s[rows] * load.present

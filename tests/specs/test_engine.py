@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine profiles load, resolve their sources, and say what they must."""
 
+from dataclasses import replace
+
 import pytest
 
+from specs.accelerator import APIS
 from specs.engine import get_engine, list_engines
-from specs.errors import UnknownNameError
+from specs.errors import SpecDataError, UnknownNameError
 from specs.sources import get_source
 
 
@@ -33,6 +36,13 @@ def test_ideal_has_no_overhead_at_all():
 )
 def test_names_as_people_write_them(written, name):
     assert get_engine(written).name == name
+
+
+def test_gaps_are_of_interfaces_that_exist():
+    with pytest.raises(SpecDataError, match="vulcan"):
+        replace(get_engine("llama.cpp"), gap_s=(("vulcan", 1e-6),))
+    assert dict(get_engine("llama.cpp").gap_s).keys() <= set(APIS)
+    assert get_engine("ideal").gap_s == ()
 
 
 def test_an_unknown_engine_lists_those_there_are():

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofline.physics.power import capped_slowdown, mean_power_w, memory_stretch
+from roofline.physics.power import (
+    capped_slowdown,
+    mean_power_w,
+    memory_stretch,
+    standing_power_w,
+)
 
 joules, seconds = st.floats(0.0, 1e3), st.floats(1e-6, 1e3)
 
@@ -54,6 +59,19 @@ def test_memory_slows_below_its_clock_by_hand():
     assert clock == pytest.approx(0.3, rel=1e-6)
     assert time_s == pytest.approx(0.02, rel=1e-6)
     assert memory_stretch([1.0, 0.6, 0.3]).tolist() == pytest.approx([1.0, 1.0, 2.0])
+
+
+def test_what_stands_at_any_clock_leaves_less_by_hand():
+    # The same with 20 W standing above idle, and no fall of energy: of 5 J in 10 ms 0.2 J
+    # stand. 150 - 20 W are left for 4.8 J * 0.6, in 6 ms / f: f = 0.006 * 130 / 2.88
+    clock, _ = capped_slowdown(
+        compute_j=0.0, other_j=5.0, compute_s=0.0, memory_s=0.01, other_s=0.0,
+        idle_w=100.0, default_cap_w=700.0, limit_w=250.0, standing_w=120.0,
+    )  # fmt: skip
+    assert clock == pytest.approx(0.27083, rel=1e-4)
+    # 44, 60 and 82 W were seen on boards of 130, 250 and 600 W
+    seen = standing_power_w([130.0, 250.0, 600.0])
+    assert seen == pytest.approx([44.0, 60.0, 82.0], rel=0.12)
 
 
 def test_decode_under_limits_slows_as_measured():
