@@ -11,7 +11,7 @@ layers (halves, eighths; for 32 layers exactly what llama.cpp does).
 from __future__ import annotations
 
 from specs.formats import Precision, gguf_mix, tables
-from specs.model import Attention, Model, MoE, Quantisation
+from specs.model import Attention, Model, MoE, Quantisation, Recurrent
 from specs.precision import blend, get_precision
 
 
@@ -96,12 +96,49 @@ def gguf_quantisation(name: str, model: Model | None = None) -> Quantisation:
         tied = model.tie_word_embeddings
     mix = gguf_mix(name, gqa=gqa, num_experts=experts)
     overrides = gguf_overrides(mix, tied=tied)
+    if model is not None and not mix.roles:
+        overrides = _apart(mix, model) or overrides
     if model is not None and model.num_layers == 80 and not experts:
         overrides = _seventy_billion(overrides)
     return Quantisation(
         method="gguf",
         weight=dict(mix.roles).get("base", mix.name),
         overrides=overrides,
+    )
+
+
+REST_OF_HYBRIDS = "q8_0"
+"""Type of what is no expert in files whose types were chosen tensor by tensor, of hybrids of
+recurrence and attention: their attention and state projections lose most by quantisation, so
+the publisher leaves them in higher precision (``unsloth-hybrids``)."""
+
+LEAST_EXPERT_SHARE = 0.6
+"""Least bits of an expert's weight over the file's average."""
+
+
+def _apart(mix: Precision, model: Model) -> tuple[tuple[str, str], ...]:
+    """Experts and the rest apart, so that the file has the average that `mix` states.
+
+    Nothing for models that are no hybrids with experts: there every tensor is counted at
+    the average.
+    """
+    experts = sum(
+        block.count * block.ffn.num_experts * sum(each.params for each in block.ffn.expert.linears)
+        for block in model.blocks
+        if isinstance(block.ffn, MoE)
+    )
+    if not experts or not any(isinstance(block.mixer, Recurrent) for block in model.blocks):
+        return ()
+    rest_bits = max(mix.bits, get_precision(REST_OF_HYBRIDS).bits)
+    left = mix.bits * model.params - rest_bits * (model.params - experts)
+    bits = max(left / experts, LEAST_EXPERT_SHARE * mix.bits)
+    rest = mix.name if rest_bits == mix.bits else REST_OF_HYBRIDS
+    named = dict(_ROLE_NAMES)
+    return (
+        (named["router"], "fp32"),
+        (named["plain"], "fp16"),
+        (named["experts"], f"{mix.name}-{bits:.3f}bpw"),
+        ("", rest),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from specs.formats import gguf_mix
 from specs.gguf import gguf_fallback, gguf_quantisation
+from specs.hub import get_model
 from specs.model import Attention, Block, Dense, Linear, Model, MoE
 from specs.precision import get_precision
 from specs.quantisation import default_quantisation, storage_precision
@@ -175,6 +176,20 @@ def test_average_only_mixes_hold_for_every_tensor():
     made = default_quantisation("UD-Q4_K_XL")
     for name in ("layers.self_attn.v_proj", "top.lm_head", "experts.mlp.experts.up_proj"):
         assert storage_precision(made, name, "bf16").bits == gguf_mix("q4_k_xl").bits
+
+
+def test_hybrids_with_experts_keep_the_rest_in_eight_bits():
+    model = get_model("Qwen/Qwen3.6-35B-A3B", offline=True)
+    made = default_quantisation("UD-Q4_K_XL", model)
+    rest = storage_precision(made, "layers.self_attn.q_proj", "bf16")
+    experts = storage_precision(made, "experts.mlp.experts.up_proj", "bf16")
+    assert rest.name == "q8_0"
+    # the average of the file stays as stated: experts have most of the weights
+    assert 0.6 * 5.1 < experts.bits < 5.1
+    assert storage_precision(made, "layers.mlp.gate", "bf16").name == "fp32"
+    # a dense hybrid's tensors are counted at the average, as before
+    dense = default_quantisation("UD-Q4_K_XL", get_model("Qwen/Qwen3.5-4B", offline=True))
+    assert storage_precision(dense, "layers.mlp.up_proj", "bf16").bits == gguf_mix("q4_k_xl").bits
 
 
 def test_stated_averages_agree_with_the_rules():
