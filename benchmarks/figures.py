@@ -75,6 +75,9 @@ _DATE_WORDS = (
 _INDEX = re.compile(r"(?:via )?(?:\w+ )?id \d{6,}(?: quoting [^|]*|, )?|\(\)", re.I)
 """Numbers of pages in somebody's index, which no reader can look up."""
 
+_DEPTH = re.compile(r"_d(\d+)$")
+"""Tokens in the cache before decoding, as references of `decode_places` end."""
+
 _RUN = re.compile(r" https://github\.com/\S+/actions/runs/(\d+)/attempts/(\d+)")
 _READ = re.compile(r"\(?,? ?accessed [\d-]+\)?")
 
@@ -121,13 +124,14 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
         for place in source.get("drop", ()):
             wrong = (table["source"] == name) & table["source_ref"].str.contains(place, regex=False)
             table = table[~wrong]
-    numbers = [*MEASURED, "output_tokens"]
+    numbers = [*MEASURED, "input_tokens", "output_tokens"]
     table = table.assign(**{name: pd.to_numeric(table[name]).astype(float) for name in numbers})
     for name, source in load_sources().items():
         rows = table["source"] == name
         table.loc[rows, list(source.get("blank", ()))] = np.nan
         for place, columns in source.get("blank_places", {}).items():
             table.loc[rows & table["source_ref"].str.startswith(place), columns] = np.nan
+        _decode_apart(table, rows, source)
         if source.get("tpot_means") == "whole request":
             whole_s = table["tpot_s"] * table["output_tokens"]
             table["e2e_s"] = table["e2e_s"].fillna(whole_s.where(rows))
@@ -135,6 +139,24 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
         for column in ("power_w", "energy_per_output_token_j"):
             table.loc[rows, column] *= float(source.get("power_scale", 1.0))
     return _board_powers(table)
+
+
+def _decode_apart(table: pd.DataFrame, rows: pd.Series, source: dict[str, Any]) -> None:
+    """Rates of decoding alone as TPOT, and the cache that it began with as context (in place)."""
+    for place, start in source.get("decode_places", {}).items():
+        mine = rows & table["source_ref"].str.startswith(place) & table["ttft_s"].isna()
+        if not mine.any():
+            continue
+        table.loc[mine, "tpot_s"] = table["tpot_s"].fillna(1.0 / table["decode_tok_s"])
+        table.loc[mine, ["decode_tok_s", "total_tok_s"]] = np.nan
+        if "context_from_zero" not in table.columns:
+            table["context_from_zero"] = pd.Series(pd.NA, index=table.index, dtype="boolean")
+        if start == "as stated":
+            continue
+        depth = table["source_ref"].str.extract(_DEPTH, expand=False).astype(float)
+        depth = depth.fillna(0.0) if start == "empty" else depth
+        table.loc[mine & (depth > 0.0), "input_tokens"] = depth
+        table.loc[mine & (depth == 0.0), "context_from_zero"] = True
 
 
 def _board_powers(table: pd.DataFrame) -> pd.DataFrame:

@@ -222,6 +222,26 @@ def test_corrections_are_those_that_the_sources_state():
     assert fixed.index.tolist() == [0, 1, 2, 3]
 
 
+def test_rates_of_decoding_alone_are_tpot_after_the_cache_they_began_with():
+    nothing = {"ttft_s": None, "tpot_s": None, "e2e_s": None, "total_tok_s": 30.0}
+    rig = {"source": "rig4x3090", **nothing}
+    rows = outside(
+        {**rig, "source_ref": "depth/Qwen3.6-27B/llamacpp_1x_d32768", "decode_tok_s": 20.0,
+         "input_tokens": 32792.0},
+        {**rig, "source_ref": "qwen38gguf/m/llamacpp_Q6_K_1gpu_d16384", "tpot_s": 0.03,
+         "input_tokens": 4096.0},
+        {**rig, "source_ref": "exl3-ab/llamacpp/q6k/sm-layer/pp2048", "decode_tok_s": 25.0,
+         "input_tokens": 2048.0},
+        {**rig, "source_ref": "sweep/vllm", "decode_tok_s": 25.0},
+    )  # fmt: skip
+    fixed = corrected(rows)
+    assert fixed["tpot_s"].tolist()[:3] == pytest.approx([0.05, 0.03, 0.04])
+    assert fixed["input_tokens"].tolist()[:2] == [32792.0, 16384.0]
+    assert fixed.loc[:2, ["decode_tok_s", "total_tok_s"]].isna().all().all()
+    assert fixed["context_from_zero"].fillna(False).tolist() == [False, False, True, False]
+    assert fixed.loc[3, "decode_tok_s"] == 25.0
+
+
 def test_power_is_that_of_boards_at_work():
     rig = "avg_power_w 303.0 of the rig; power_w = per card (sum of 4 cards / 4)"
     energy = {"energy_per_output_token_j": 2.0}
