@@ -6,6 +6,7 @@ Used where a correction supplies `PowerConstants`; without, `roofline.pricing` s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,21 +74,34 @@ def wall_shares(
     return prefill / whole, decode / whole
 
 
-def learned_power(
+def learned_powers(
     constants: PowerConstants,
     setup: Setup,
     work: Work,
     devices: CaseDevices,
-    paced: Paced,
-    requests_per_s: FloatArray,
-) -> tuple[FloatArray, ...]:
-    """Mean power per device in prefill, in decode, and over the whole; idle to limit each."""
+    courses: Sequence[tuple[Paced, tuple[Activity, Activity], FloatArray]],
+) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Mean power per device in prefill, in decode, and over the whole; idle to limit each.
+
+    Of several courses of the same cases: how they are paced, what `activities` says of them,
+    and the requests per second that they come to.
+    """
     idle, facts = devices.idle_w, devices.power_facts(work.power_limit_w)
-    prompt, turn = activities(setup, devices, paced)
-    prefill_w = phase_power_w(constants, facts, prompt)
-    if not setup.generates:
-        return prefill_w, idle, prefill_w
-    decode_w = phase_power_w(constants, facts, turn)
-    in_prefill, in_decode = wall_shares(setup, work, paced, requests_per_s)
-    mean_w = idle + (prefill_w - idle) * in_prefill + (decode_w - idle) * in_decode
-    return prefill_w, decode_w, mean_w
+    active = [phase for _, pair, _ in courses for phase in pair[: 1 + setup.generates]]
+    # At once: what a board would draw at full rate is the same in all phases.
+    together = Activity(
+        memory_frac=np.array([phase.memory_frac for phase in active]),
+        compute_frac=np.array([phase.compute_frac for phase in active]),
+    )
+    power_w = iter(phase_power_w(constants, facts, together))
+    found = []
+    for paced, _, requests_per_s in courses:
+        prefill_w = next(power_w)
+        if not setup.generates:
+            found.append((prefill_w, idle, prefill_w))
+            continue
+        decode_w = next(power_w)
+        in_prefill, in_decode = wall_shares(setup, work, paced, requests_per_s)
+        mean_w = idle + (prefill_w - idle) * in_prefill + (decode_w - idle) * in_decode
+        found.append((prefill_w, decode_w, mean_w))
+    return found

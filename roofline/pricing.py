@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from roofline.devices import CaseDevices
 from roofline.phase_costs import Setup, Work, limited
-from roofline.phase_power import Paced, activities, learned_power
+from roofline.phase_power import Paced, activities, learned_powers
 from roofline.physics.batching import Durations, Rhythm, closed_loop, rhythm
 from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import MemoryUse, memory_use
@@ -17,7 +18,7 @@ from roofline.physics.memory import sequence_cache_bytes as cache_bytes
 from roofline.physics.phases import (
     PhaseCost,
 )
-from roofline.physics.power import mean_power_w
+from roofline.physics.power import Activity, mean_power_w
 from roofline.residual import (
     COMPOSED_SLACK,
     QUANTITIES,
@@ -151,6 +152,27 @@ def price(setup: Setup, work: Work, devices: CaseDevices, ask: Ask | None = None
     return _answer(setup, work, devices, memory, course, ask)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """What a course comes to; arrays of shape ``(n,)``.
+
+    `power_w` per device in prefill, in decode, and over the whole.
+    """
+
+    e2e_s: FloatArray
+    requests_per_s: FloatArray
+    power_w: tuple[FloatArray, ...]
+
+    def at(self, ratio: FloatArray, work: Work, devices: CaseDevices) -> _Whole:
+        """Return the same at `ratio` times the power, between idle and the limit."""
+        cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
+        power_w = tuple(np.clip(each * ratio, devices.idle_w, cap) for each in self.power_w)
+        return replace(self, power_w=power_w)
+
+
+_Active = tuple[Activity, Activity]
+
+
 def _answer(
     setup: Setup,
     work: Work,
@@ -161,11 +183,10 @@ def _answer(
 ) -> Columns:
     """Columns of a course, corrected if something can be asked."""
     floor = _floor(setup, work, devices)
-    if ask is None:
-        return _assemble(setup, work, devices, memory, course, floor)
-    plain = _assemble(setup, work, devices, memory, course, floor)
+    learns = ask is not None or devices.power is not None
+    active = [activities(setup, devices, course.paced)] if learns else []
     found = None
-    if corrects(setup.engine):
+    if ask is not None and corrects(setup.engine):
         numbers = numbers_of(
             setup,
             work,
@@ -175,51 +196,102 @@ def _answer(
             ttft_s=course.ttft_s,
             tpot_s=course.tpot_s,
             running=course.decoding,
-            active=activities(setup, devices, course.paced),
+            active=active[0],
         )
         found = ask(numbers)
-    return _with_intervals(setup, work, devices, memory, course, floor, plain, found)
+    if found is None:
+        (whole,) = _wholes(setup, work, devices, [course], active)
+        result = _assemble(setup, work, devices, memory, course, floor, whole)
+        if ask is None:
+            return result
+        return {**result, **_uncorrected(result)}
+    corrected = _corrected(course, found, floor, _steps(setup, work), work.serving)
+    if devices.power is not None:
+        active.append(activities(setup, devices, corrected.paced))
+    plain, whole = _wholes(setup, work, devices, [course, corrected], active)
+    whole = whole.at(found.ratio[2], work, devices)
+    result = _assemble(setup, work, devices, memory, corrected, floor, whole)
+    analytic = _quantities(setup, work, course, plain)
+    result.update({f"analytic_{name}": analytic[name] for name in QUANTITIES})
+    result.update(_intervals(setup, work, devices, result, found))
+    return result
 
 
-def _with_intervals(
+def _steps(setup: Setup, work: Work) -> FloatArray:
+    """Decode steps of a request after its first token."""
+    steps: FloatArray = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
+    return steps
+
+
+def _wholes(
     setup: Setup,
     work: Work,
     devices: CaseDevices,
-    memory: MemoryUse,
-    course: Course,
-    floor: tuple[FloatArray, ...],
-    plain: Columns,
-    found: Residual | None,
+    courses: Sequence[Course],
+    active: Sequence[_Active],
+) -> list[_Whole]:
+    """Sum up courses of the same cases; `active` where the power law was learned."""
+    steps, times = _steps(setup, work), []
+    for course in courses:
+        e2e_s = course.ttft_s + steps * course.tpot_s
+        isolated = work.batch / e2e_s
+        rate = np.where(work.serving, course.requests_per_s, isolated)
+        times.append((e2e_s, np.where(rate > 0, rate, isolated)))
+    pairs = zip(courses, times, strict=True)
+    power: Sequence[tuple[FloatArray, ...]]
+    if devices.power is None:
+        power = [_power(setup, work, devices, course, rate) for course, (_, rate) in pairs]
+    else:
+        asked = [
+            (course.paced, phases, rate)
+            for (course, (_, rate)), phases in zip(pairs, active, strict=True)
+        ]
+        power = learned_powers(devices.power, setup, work, devices, asked)
+    return [
+        _Whole(e2e_s=e2e_s, requests_per_s=rate, power_w=power_w)
+        for (e2e_s, rate), power_w in zip(times, power, strict=True)
+    ]
+
+
+def _quantities(setup: Setup, work: Work, course: Course, whole: _Whole) -> Columns:
+    """`QUANTITIES` of a course."""
+    output = work.output_tokens * float(setup.generates)
+    gpus = setup.tensor_ranks * float(setup.layout.pp * setup.layout.dp)
+    per_request_j = whole.power_w[2] * gpus / whole.requests_per_s
+    return {
+        "ttft_s": course.ttft_s,
+        "tpot_s": course.tpot_s,
+        "e2e_s": whole.e2e_s,
+        "output_tok_per_s": whole.requests_per_s * output,
+        "power_mean_w": whole.power_w[2],
+        "energy_per_output_token_j": per_request_j / np.maximum(output, 1.0),
+    }
+
+
+def _uncorrected(result: Columns) -> Columns:
+    """`CORRECTED` where nothing is: no interval, no standing."""
+    ends = ("analytic", "low", "high")
+    same = {f"{end}_{name}": result[name] for end in ends for name in QUANTITIES}
+    return {**same, "standing": np.full(result["ttft_s"].shape, -1)}
+
+
+def _intervals(
+    setup: Setup, work: Work, devices: CaseDevices, result: Columns, found: Residual
 ) -> Columns:
-    """Corrected columns, with what they started from and how sure they are."""
-    result = plain
-    if found is not None:
-        steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
-        result = _assemble(
-            setup,
-            work,
-            devices,
-            memory,
-            _corrected(course, found, floor, steps, work.serving),
-            floor,
-            power_ratio=found.ratio[2],
-        )
-    added: Columns = {f"analytic_{name}": plain[name] for name in QUANTITIES}
-    added["standing"] = np.full(work.batch.shape, -1) if found is None else found.standing
+    """How sure corrected columns are."""
+    added: Columns = {"standing": found.standing}
     for row, name in enumerate(QUANTITIES):
-        value = result[name]
-        added[f"low_{name}"] = value if found is None else value * found.low[row]
-        added[f"high_{name}"] = value if found is None else value * found.high[row]
-    if found is not None:
-        _compose(added, result, np.maximum(work.output_tokens - 1.0, 0.0) * setup.generates)
-        cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
-        for end in ("low", "high"):
-            name = f"{end}_power_mean_w"
-            added[name] = np.clip(added[name], np.minimum(devices.idle_w, cap), cap)
+        added[f"low_{name}"] = result[name] * found.low[row]
+        added[f"high_{name}"] = result[name] * found.high[row]
+    _compose(added, result, _steps(setup, work))
+    cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
+    for end in ("low", "high"):
+        name = f"{end}_power_mean_w"
+        added[name] = np.clip(added[name], np.minimum(devices.idle_w, cap), cap)
     for name in FLOORED:
         least = np.minimum(result[name], result[f"floor_{name}"])
         added[f"low_{name}"] = np.maximum(added[f"low_{name}"], least)
-    return {**result, **added}
+    return added
 
 
 def _compose(added: Columns, result: Columns, steps: FloatArray) -> None:
@@ -406,48 +478,29 @@ def _assemble(
     memory: MemoryUse,
     course: Course,
     floor: tuple[FloatArray, ...],
-    power_ratio: FloatArray | float = 1.0,
+    whole: _Whole,
 ) -> Columns:
-    prefill, step = course.prefill, course.step
-    ttft_s, tpot_s, decoding = course.ttft_s, course.tpot_s, course.decoding
-    steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
-    e2e_s = ttft_s + steps * tpot_s
-    isolated = work.batch / e2e_s
-    requests_per_s = np.where(work.serving, course.requests_per_s, isolated)
-    requests_per_s = np.where(requests_per_s > 0, requests_per_s, isolated)
-    power = (
-        _power(setup, work, devices, prefill, step, requests_per_s, decoding)
-        if devices.power is None
-        else learned_power(devices.power, setup, work, devices, course.paced, requests_per_s)
-    )
-    if not isinstance(power_ratio, float):
-        cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
-        power = tuple(np.clip(each * power_ratio, devices.idle_w, cap) for each in power)
+    """`PRICED` columns."""
+    requests_per_s, power_w = whole.requests_per_s, whole.power_w
     output = work.output_tokens * float(setup.generates)
     tokens = work.input_tokens + output
-    gpus = setup.tensor_ranks * float(setup.layout.pp * setup.layout.dp)
-    per_request_j = power[2] * gpus / requests_per_s
-    static_decode = work.batch / np.maximum(tpot_s, 1e-30) * float(setup.generates)
+    found = _quantities(setup, work, course, whole)
+    per_request_j = found["energy_per_output_token_j"] * np.maximum(output, 1.0)
+    prompts_per_s = np.where(work.serving, requests_per_s, work.batch / course.ttft_s)
+    static_decode = work.batch / np.maximum(course.tpot_s, 1e-30) * float(setup.generates)
     result: Columns = {
-        "ttft_s": ttft_s,
+        **found,
         "later_ttft_s": course.later_ttft_s,
-        "tpot_s": tpot_s,
-        "e2e_s": e2e_s,
         "requests_per_s": requests_per_s,
-        "running_batch": decoding * setup.layout.dp,
-        "prefill_tok_per_s": np.where(
-            work.serving, requests_per_s * work.new_tokens, work.batch * work.new_tokens / ttft_s
-        ),
+        "running_batch": course.decoding * setup.layout.dp,
+        "prefill_tok_per_s": prompts_per_s * work.new_tokens,
         "decode_tok_per_s": np.where(work.serving, requests_per_s * output, static_decode),
-        "output_tok_per_s": requests_per_s * output,
         "total_tok_per_s": requests_per_s * tokens,
         "floor_ttft_s": floor[0],
         "floor_tpot_s": floor[1],
         "floor_e2e_s": floor[2],
-        "power_prefill_w": power[0],
-        "power_decode_w": power[1],
-        "power_mean_w": power[2],
-        "energy_per_output_token_j": per_request_j / np.maximum(output, 1.0),
+        "power_prefill_w": power_w[0],
+        "power_decode_w": power_w[1],
         "energy_per_total_token_j": per_request_j / tokens,
         "weights_bytes": memory.weights_bytes,
         "kv_bytes": memory.kv_bytes,
@@ -458,29 +511,24 @@ def _assemble(
         "fits": memory.fits,
         "max_batch": memory.max_batch * setup.layout.dp,
         "kv_capacity_tokens": memory.kv_capacity_tokens,
-        "bound_prefill": _bound(prefill),
-        "bound_decode": _bound(step),
+        "bound_prefill": _bound(course.prefill),
+        "bound_decode": _bound(course.step),
     }
-    result.update(_utilisation(setup, devices, prefill, step))
+    result.update(_utilisation(setup, devices, course.prefill, course.step))
     return result
 
 
 def _power(
-    setup: Setup,
-    work: Work,
-    devices: CaseDevices,
-    prefill: PhaseCost,
-    step: PhaseCost,
-    requests_per_s: FloatArray,
-    decoding: FloatArray,
+    setup: Setup, work: Work, devices: CaseDevices, course: Course, requests_per_s: FloatArray
 ) -> tuple[FloatArray, ...]:
     """Mean power per device in prefill, in decode, and over the whole."""
+    prefill, step, decoding = course.prefill, course.step, course.decoding
     # No limit takes a device below idle; the answer warns of one that asks for it.
     cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
     prefill_j = prefill.compute_j + prefill.other_j
     share = np.minimum(decoding, setup.layout.pp) / setup.layout.pp
     step_j = (step.compute_j + step.other_j) * share
-    steps = np.maximum(work.output_tokens - 1.0, 0.0) * float(setup.generates)
+    steps = _steps(setup, work)
     idle = devices.idle_w
     prefill_w = mean_power_w(prefill_j, prefill.time_s, idle_w=idle, cap_w=cap)
     if not setup.generates:

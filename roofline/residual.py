@@ -8,7 +8,7 @@ exist for any device. Nothing here is fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -153,28 +153,45 @@ def labels_of(
     *,
     era: int,
     serving: bool,
-    words: tuple[str, str, str] | None = None,
+    device: Mapping[str, str] | None = None,
 ) -> Labels:
-    """Words for a case; `words` are `setup_words`, where they are known."""
-    model, experts, weights = words or setup_words(setup)
+    """Words for a case; `device` are `device_words`, where they are known."""
+    model, experts, weights = setup_words(setup)
     return Labels(
-        gpu=accelerator.name,
-        family=family_of(accelerator),
-        vendor=accelerator.vendor,
-        kind=accelerator.kind,
-        memory="hbm" if "hbm" in accelerator.mem_kind.lower() else "other",
         model=model,
         experts=experts,
         engine=setup.engine.name,
         era=ERA_NAMES[era],
         mode="serving" if serving else "static",
         weights=weights,
+        **(device or device_words(accelerator)),
     )
+
+
+def device_words(accelerator: Accelerator) -> dict[str, str]:
+    """Words of `Labels` for a device."""
+    return {
+        "gpu": accelerator.name,
+        "family": family_of(accelerator),
+        "vendor": accelerator.vendor,
+        "kind": accelerator.kind,
+        "memory": "hbm" if "hbm" in accelerator.mem_kind.lower() else "other",
+    }
+
+
+_SETUP_WORDS: dict[int, tuple[Setup, tuple[str, str, str]]] = {}
 
 
 def setup_words(setup: Setup) -> tuple[str, str, str]:
     """Shape of the model, kind of experts, class of weight format."""
-    return shape_of(setup.model), _experts(setup.model), _weights(setup)
+    # By identity: to hash a setup takes its whole architecture.
+    kept = _SETUP_WORDS.get(id(setup))
+    if kept is None or kept[0] is not setup:
+        if len(_SETUP_WORDS) > 20_000:
+            _SETUP_WORDS.clear()
+        words = shape_of(setup.model), _experts(setup.model), _weights(setup)
+        kept = _SETUP_WORDS[id(setup)] = setup, words
+    return kept[1]
 
 
 @lru_cache(maxsize=4096)
@@ -242,14 +259,19 @@ def numbers_of(
         active[1].compute_frac,
         active[1].memory_frac,
     )
-    return np.array([np.broadcast_to(row, prompt_s.shape) for row in rows])
+    found = np.empty((len(rows), prompt_s.size))
+    for place, row in enumerate(rows):
+        found[place] = row
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Distinct (setup, device, era, mode) of the cases of a chunk, and each case's place.
 
-    `rows` are the cases' numbers in the table asked for.
+    `rows` are the cases' numbers in the table asked for. Degrees and formats of caches are no
+    words, so that many keys share their `Labels`: `worded` is the first key of each, `word`
+    which of these a case has.
     """
 
     setups: tuple[Setup, ...]
@@ -258,6 +280,8 @@ class Keys:
     served: tuple[bool, ...]
     place: NDArray[np.intp]
     rows: NDArray[np.intp]
+    worded: NDArray[np.intp]
+    word: NDArray[np.intp]
 
     @classmethod
     def of(
@@ -273,27 +297,52 @@ class Keys:
     ) -> Keys:
         """Find what is distinct."""
         eras = np.where(np.isnan(year), len(ERAS), np.searchsorted(ERAS, year, side="right"))
-        code = (setup_index * len(accelerators) + device_index) * len(ERA_NAMES) + eras
-        code = code * 2 + serving
-        _, first, place = np.unique(code, return_index=True, return_inverse=True)
+        rest = (device_index * len(ERA_NAMES) + eras) * 2 + serving
+        kinds = len(accelerators) * len(ERA_NAMES) * 2
+        _, first, place = np.unique(
+            setup_index * kinds + rest, return_index=True, return_inverse=True
+        )
+        alike: dict[tuple[object, ...], int] = {}
+        same = [
+            alike.setdefault((*setup_words(each), id(each.engine)), number)
+            for number, each in enumerate(setups)
+        ]
+        _, worded, word = np.unique(
+            np.array(same, dtype=np.intp)[setup_index] * kinds + rest,
+            return_index=True,
+            return_inverse=True,
+        )
         return cls(
-            tuple(setups[setup_index[row]] for row in first),
-            tuple(accelerators[device_index[row]] for row in first),
-            tuple(int(eras[row]) for row in first),
-            tuple(bool(serving[row]) for row in first),
+            tuple(setups[row] for row in setup_index[first].tolist()),
+            tuple(accelerators[row] for row in device_index[first].tolist()),
+            tuple(eras[first].tolist()),
+            tuple(serving[first].tolist()),
             place,
             rows,
+            place[worded],
+            word,
         )
 
+    def distinct_labels(self) -> list[Labels]:
+        """Words that occur, each once; `word` says which of them a case has."""
+        return self._labels(self.worded.tolist())
+
     def labels(self) -> list[Labels]:
-        """Words for each."""
-        # Few setups are on many devices, and to hash a model takes its whole architecture.
-        words = {key: setup_words(each) for key, each in {id(s): s for s in self.setups}.items()}
+        """Words of each key."""
+        return self._labels(range(len(self.setups)))
+
+    def _labels(self, keys: Iterable[int]) -> list[Labels]:
+        devices = {id(each): each for each in self.accelerators}
+        words = {key: device_words(each) for key, each in devices.items()}
         return [
-            labels_of(setup, accelerator, era=era, serving=served, words=words[id(setup)])
-            for setup, accelerator, era, served in zip(
-                self.setups, self.accelerators, self.eras, self.served, strict=True
+            labels_of(
+                self.setups[key],
+                self.accelerators[key],
+                era=self.eras[key],
+                serving=self.served[key],
+                device=words[id(self.accelerators[key])],
             )
+            for key in keys
         ]
 
 

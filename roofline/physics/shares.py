@@ -152,7 +152,10 @@ def by_class(table: FloatArray, classes: FloatArray | float) -> FloatArray:
     index = known.astype(np.intp)
     if table.shape[-1] == 1:
         return table[:, index, 0]
-    return table[:, index, np.arange(table.shape[-1])]
+    # By place in the flattened table: faster than by two arrays of indices.
+    width = table.shape[-1]
+    found: FloatArray = table.reshape(len(table), -1).take(index * width + np.arange(width), axis=1)
+    return found
 
 
 def blended(
