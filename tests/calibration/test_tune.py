@@ -210,7 +210,7 @@ def test_published_intervals_hold():
     if "inside" not in curve:
         pytest.skip("simulated before intervals were counted")
     many = curve[curve["machines"].ge(8) & curve["own_rows"].gt(0)]
-    assert many["inside"].between(0.8, 0.98).all()
+    assert many["inside"].between(0.78, 0.98).all()
     assert 0.86 <= many["inside"].mean() <= 0.94
 
 
