@@ -18,11 +18,20 @@ import numpy as np
 import pandas as pd
 
 from calibration.evaluate import Say, priced_rows
-from calibration.residuals import INNER_FOLDS, dampings, described, target, trusted, weights
+from calibration.residuals import (
+    INNER_FOLDS,
+    answers,
+    dampings,
+    described,
+    grown,
+    target,
+    trusted,
+    weights,
+)
 from calibration.scored import size_words
 from calibration.split import folds
 from calibration.staged import FEATURES, KINDS, word_columns
-from calibration.trees import LEAVES, Trees, grow, grow_model
+from calibration.trees import LEAVES, Trees, grow_model
 from roofline.physics.kernel import FloatArray
 
 TARGETS = ("ttft", "tpot")
@@ -92,26 +101,19 @@ class Explained:
         labels, place, numbers = described(rows)
         self.features = np.concatenate([numbers, word_columns(labels)[:, place]])
         self.rows, self.y, self.weight = rows, y, weights(rows)
-        self.parts: list[tuple[Trees, np.ndarray]] = []
-        self.factor = np.ones(y.size)
-        kinds = rows["is_engine"].map(KINDS).fillna("").to_numpy()
-        for kind in sorted(set(KINDS.values())):
-            mine = np.flatnonzero(kinds == kind)
-            if len(set(rows["is_gpu"].iloc[mine])) < INNER_FOLDS:
-                continue
-            for fitted, left in folds(rows.iloc[mine], "unseen device", count=INNER_FOLDS):
-                train = mine[fitted]
-                trees = grow(self.features[:, train], y[train], self.weight[train])
-                self.parts.append((trees, mine[left]))
-            unseen = self.predict(self.features)[mine]
-            shares = dampings(rows.iloc[mine], y[mine], unseen, self.weight[mine])
-            self.factor[mine] = rows["is_engine"].iloc[mine].map(shares)
+        self.parts: list[tuple[dict[str, Trees], np.ndarray]] = []
+        for fitted, left in folds(rows, "unseen device", count=INNER_FOLDS):
+            part = self.features[:, fitted], y[fitted], self.weight[fitted]
+            self.parts.append((grown(rows[fitted], part), np.flatnonzero(left)))
+        shares = dampings(rows, (self.features, y, self.weight))
+        self.factor = np.array([shares[engine][0] for engine in rows["is_engine"]])
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Answer for each row of the trees that did not see its device."""
         answer = np.zeros(self.y.size)
         for trees, left in self.parts:
-            answer[left] = self.factor[left] * trees.predict(features[:, left])
+            found = answers(trees, self.rows.iloc[left], features[:, left])
+            answer[left] = self.factor[left] * found
         return answer
 
     def _error(self, features: FloatArray) -> float:

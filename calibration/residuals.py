@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ import pandas as pd
 from calibration.dataset import LABELS, log_ratios
 from calibration.mixed import PartialPooling
 from calibration.split import folds
-from calibration.staged import EFFECTS, KINDS, Block, Staged, word_columns
-from calibration.trees import Trees, grow
+from calibration.staged import EFFECTS, KINDS, Block, Staged, trees_of, word_columns
+from calibration.trees import Trees, grow, mean_of
 from roofline.physics.kernel import FloatArray
 from roofline.residual import NUMBERS, Labels
 
@@ -32,7 +32,10 @@ LEAST_TRUST = 0.5
 LEAST_ROWS = 60
 """A kind of engine with fewer rows gets no trees."""
 
-INNER_FOLDS = 4
+INNER_FOLDS = 3
+
+Taught = tuple[FloatArray, FloatArray, FloatArray]
+"""Features of shape ``(n_features, n)``, what they are to tell, and the weight of each row."""
 
 
 def target(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -99,59 +102,86 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     good = told.notna().to_numpy() & trusted(rows)
     rows, y = rows[good].reset_index(drop=True), told[good].to_numpy(float)
     if rows.empty:
-        return Staged({}, {}, {}, ())
-    weight, features = weights(rows), _features(rows)
-    kinds = rows["is_engine"].map(KINDS).fillna("").to_numpy()
-    trees: dict[str, Trees] = {}
-    damping: dict[str, float] = {}
-    known, unseen = np.zeros(len(rows)), np.zeros(len(rows))
+        return Staged({}, {}, {}, {}, ())
+    taught = _features(rows), y, weights(rows)
+    damping = dampings(rows, taught)
+    blocks: tuple[Block, ...] = ()
+    if effects:
+        blocks = _effects(rows, y - left_out(rows, taught, "known device"), taught[2])
+    return Staged(
+        grown(rows, taught), damping, _values(rows, "is_gpu"), _values(rows, "is_model"), blocks
+    )
+
+
+def _values(rows: pd.DataFrame, column: str) -> dict[str, tuple[str, ...]]:
+    """Values of a column by engine."""
+    groups = rows.groupby("is_engine")[column]
+    return {str(engine): tuple(sorted(set(part))) for engine, part in groups}
+
+
+def grown(rows: pd.DataFrame, taught: Taught) -> dict[str, Trees]:
+    """Trees by kind of engine, and by engine where a kind has several.
+
+    An engine's answer is the mean of its own trees' and its kind's: its own alone know less
+    of other devices, its kind's alone less of itself.
+    """
+    features, y, weight = taught
+    engines = rows["is_engine"].to_numpy(str)
+    kinds = np.array([KINDS.get(engine, "") for engine in engines])
+    found: dict[str, Trees] = {}
     for kind in sorted(set(KINDS.values())):
         mine = np.flatnonzero(kinds == kind)
         if mine.size < LEAST_ROWS:
             continue
-        trees[kind] = grow(features[:, mine], y[mine], weight[mine])
-        part, taught = rows.iloc[mine], (features[:, mine], y[mine], weight[mine])
-        known[mine] = _left_out(part, taught, "known device")
-        unseen[mine] = _left_out(part, taught, "unseen device")
-        damping.update(dampings(part, y[mine], unseen[mine], weight[mine]))
-    blocks = _effects(rows, y - known, weight) if effects else ()
-    seen = {
-        str(engine): tuple(sorted(set(part["is_gpu"])))
-        for engine, part in rows.groupby("is_engine")
-    }
-    return Staged(trees, damping, seen, blocks)
+        common = found[kind] = grow(features[:, mine], y[mine], weight[mine])
+        names = sorted(set(engines[mine]))
+        for name in names if len(names) > 1 else ():
+            own = mine[engines[mine] == name]
+            if own.size >= LEAST_ROWS:
+                found[name] = mean_of(common, grow(features[:, own], y[own], weight[own]))
+    return found
 
 
-def _left_out(
-    rows: pd.DataFrame, told: tuple[FloatArray, FloatArray, FloatArray], split: str
-) -> FloatArray:
-    """Predictions of trees for rows that they did not see; 0 where nothing else is left."""
-    features, y, weight = told
+def answers(trees: Mapping[str, Trees], rows: pd.DataFrame, features: FloatArray) -> FloatArray:
+    """What trees answer for rows, 0 where there are none for an engine."""
+    found = np.zeros(len(rows))
+    for engine, place in rows.groupby("is_engine").indices.items():
+        mine = trees.get(trees_of(trees, str(engine)))
+        if mine is not None:
+            found[place] = mine.predict(features[:, place])
+    return found
+
+
+def left_out(rows: pd.DataFrame, taught: Taught, split: str) -> FloatArray:
+    """Answers of trees for rows that they did not see; 0 where nothing else is left."""
     found = np.zeros(len(rows))
     for fitted, left in folds(rows, split, count=INNER_FOLDS, seed=1):
-        if fitted.sum() >= LEAST_ROWS:
-            trees = grow(features[:, fitted], y[fitted], weight[fitted])
-            found[left] = trees.predict(features[:, left])
+        features, y, weight = taught
+        part = features[:, fitted], y[fitted], weight[fitted]
+        trees = grown(rows[fitted], part)
+        found[left] = answers(trees, rows[left], features[:, left])
     return found
 
 
-def dampings(
-    rows: pd.DataFrame, y: FloatArray, unseen: FloatArray, weight: FloatArray
-) -> dict[str, float]:
-    """Share of the trees' answer that served each engine best on devices left out.
+def dampings(rows: pd.DataFrame, taught: Taught) -> dict[str, tuple[float, float]]:
+    """Share of the trees' answer that served each engine best on devices, and models, left out.
 
-    An engine measured on n devices keeps n / (n + 1) of that share.
+    An engine measured on n of them keeps n / (n + 1) of that share.
     """
-    found = {}
+    _, y, weight = taught
     shares = np.linspace(0.0, 1.0, 11)
-    for engine, place in rows.groupby("is_engine").indices.items():
-        losses = [
-            np.average(np.abs(y[place] - share * unseen[place]), weights=weight[place])
-            for share in shares
-        ]
-        count = rows["is_gpu"].iloc[place].nunique()
-        found[str(engine)] = float(shares[int(np.argmin(losses))]) * count / (count + 1.0)
-    return found
+    found: dict[str, list[float]] = {}
+    for split, column in (("unseen device", "is_gpu"), ("unseen model", "is_model")):
+        unseen = left_out(rows, taught, split)
+        for engine, place in rows.groupby("is_engine").indices.items():
+            losses = [
+                np.average(np.abs(y[place] - share * unseen[place]), weights=weight[place])
+                for share in shares
+            ]
+            count = rows[column].iloc[place].nunique()
+            best = float(shares[int(np.argmin(losses))]) * count / (count + 1.0)
+            found.setdefault(str(engine), []).append(best)
+    return {engine: (device, model) for engine, (device, model) in found.items()}
 
 
 def _effects(rows: pd.DataFrame, rest: FloatArray, weight: FloatArray) -> tuple[Block, ...]:

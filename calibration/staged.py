@@ -5,10 +5,11 @@ A log ratio is
 
     damping x trees(numbers, words) + effects of model and device
 
-with trees of one kind of engine (`KINDS`: engines of a kind answer alike), damped by how far
-they carried over to devices that they had not seen (none where an engine was measured on
-one device), and effects (`calibration.mixed`) of what trees cannot name: one model, one
-device under one engine. Evaluation is numpy alone; fitting needs pandas and scikit-learn.
+with trees half of one kind of engine (`KINDS`: engines of a kind answer alike) and half of the
+engine itself, damped by how far they carried over to devices and to models that they had not
+seen (none where an engine was measured on one device), and effects (`calibration.mixed`) of what
+trees cannot name: one model, one device under one engine. Evaluation is numpy alone; fitting
+needs pandas and scikit-learn.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def level_of(label: Labels, by: Sequence[str]) -> str:
     return "|".join(getattr(label, name) for name in by)
 
 
+def trees_of(trees: Mapping[str, Trees], engine: str) -> str:
+    """Under which name the trees that answer for an engine are kept; they may be none."""
+    return engine if engine in trees else KINDS.get(engine, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Effects of one grouping: level to (effect, variance, rows); `prior` of an unseen one."""
@@ -84,17 +90,19 @@ class Staged:
     Parameters
     ----------
     trees : mapping of str to Trees
-        By kind of engine.
-    damping : mapping of str to float
-        By engine; an engine not named is not corrected by trees.
-    seen : mapping of str to tuple of str
-        Devices that an engine's rows were fitted on: there trees count in full.
+        By engine; by kind of engine for those of a kind that have none of their own.
+    damping : mapping of str to tuple of two floats
+        By engine: what counts on a device, and of a model, that trees have not seen. An
+        engine not named is not corrected by trees.
+    seen, models : mapping of str to tuple of str
+        Devices and models that an engine's rows were fitted on: there trees count in full.
     blocks : tuple of Block
     """
 
     trees: Mapping[str, Trees]
-    damping: Mapping[str, float]
+    damping: Mapping[str, tuple[float, float]]
     seen: Mapping[str, tuple[str, ...]]
+    models: Mapping[str, tuple[str, ...]]
     blocks: tuple[Block, ...]
 
     def predict(
@@ -113,14 +121,14 @@ class Staged:
         mean: FloatArray = np.array([self._effects(label) for label in labels], float)[place]
         words = word_columns(labels)
         factors = np.array([self._factor(label) for label in labels])
-        kinds = np.array([KINDS.get(label.engine, "") for label in labels])
-        for kind in self.trees:
-            chosen = (kinds == kind) & (factors > 0.0)
+        names = np.array([trees_of(self.trees, label.engine) for label in labels])
+        for name in self.trees:
+            chosen = (names == name) & (factors > 0.0)
             if not chosen.any():
                 continue
             rows: Any = slice(None) if chosen.all() else np.flatnonzero(chosen[place])
             where = place[rows]
-            found = self.trees[kind].predict(numbers[:, rows], words, where)
+            found = self.trees[name].predict(numbers[:, rows], words, where)
             mean[rows] += factors[where] * found
         return mean
 
@@ -132,9 +140,12 @@ class Staged:
         )
 
     def _factor(self, label: Labels) -> float:
+        device, model = self.damping.get(label.engine, (0.0, 0.0))
         if label.gpu in self.seen.get(label.engine, ()):
-            return 1.0
-        return self.damping.get(label.engine, 0.0)
+            device = 1.0
+        if label.model in self.models.get(label.engine, ()):
+            model = 1.0
+        return min(device, model)
 
     def rows_behind(self, label: Labels, by: Sequence[str]) -> int:
         """Rows of a level of one of the blocks."""
@@ -147,8 +158,11 @@ class Staged:
         """Plain types."""
         return {
             "trees": {kind: trees.to_json() for kind, trees in self.trees.items()},
-            "damping": {name: round(value, 3) for name, value in self.damping.items()},
+            "damping": {
+                name: [round(value, 3) for value in pair] for name, pair in self.damping.items()
+            },
             "seen": {name: list(devices) for name, devices in self.seen.items()},
+            "models": {name: list(models) for name, models in self.models.items()},
             "blocks": [
                 {
                     "by": list(block.by),
@@ -167,8 +181,9 @@ class Staged:
         """Read what `to_json` wrote."""
         return cls(
             {kind: Trees.from_json(each) for kind, each in raw["trees"].items()},
-            dict(raw["damping"]),
+            {name: (device, model) for name, (device, model) in raw["damping"].items()},
             {name: tuple(devices) for name, devices in raw["seen"].items()},
+            {name: tuple(models) for name, models in raw["models"].items()},
             tuple(
                 Block(
                     tuple(each["by"]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.staged import FEATURES, Block, Staged, word_columns
-from calibration.trees import Trees
+from calibration.trees import Trees, mean_of
 from roofline.residual import NUMBERS, Labels
 
 LABEL = Labels(
@@ -24,8 +24,9 @@ TREE = Trees.from_json(
 
 MODEL = Staged(
     trees={"served": TREE},
-    damping={"vllm": 0.5, "tgi": 0.0},
+    damping={"vllm": (0.5, 0.25), "tgi": (0.0, 0.0)},
     seen={"vllm": ("h100",)},
+    models={"vllm": (LABEL.model,)},
     blocks=(
         Block(("gpu",), 0.1, {"h100": (1.0, 0.01, 7)}),
         Block(("gpu", "engine"), 0.1, {"h100|tgi": (2.0, 0.01, 3), "l4|vllm": (4.0, 0.01, 2)}),
@@ -46,6 +47,25 @@ def test_a_device_seen_counts_in_full_and_others_are_damped():
     assert _answers(replace(LABEL, gpu="l40s")) == pytest.approx([0.5 * tree])
     assert _answers(replace(LABEL, weights="16 bit")) == pytest.approx([1.0 + 0.5])
     assert _answers(LABEL, running=3.0) == pytest.approx([1.0 + 0.1])
+
+
+def test_a_model_not_seen_is_damped_and_the_stronger_damping_counts():
+    tree = 0.1 + 0.8
+    other = replace(LABEL, model="another")
+    assert _answers(other) == pytest.approx([1.0 + 0.25 * tree])
+    assert _answers(replace(other, gpu="l40s")) == pytest.approx([0.25 * tree])
+    model = replace(MODEL, damping={"vllm": (0.2, 0.8)})
+    assert _answers(replace(other, gpu="l40s"), model=model) == pytest.approx([0.2 * tree])
+
+
+def test_an_engine_with_trees_of_its_own_answers_with_these():
+    own = Trees.from_json({"start": 0.7, "trees": []})
+    model = replace(MODEL, trees={"served": TREE, "vllm": own})
+    assert _answers(LABEL, model=model) == pytest.approx([1.0 + 0.7])
+    half = mean_of(TREE, own)
+    model = replace(MODEL, trees={"served": TREE, "vllm": half})
+    assert _answers(LABEL, model=model) == pytest.approx([1.0 + (0.9 + 0.7) / 2])
+    assert _answers(LABEL, running=3.0, model=model) == pytest.approx([1.0 + (0.1 + 0.7) / 2])
 
 
 def test_engines_that_were_not_named_get_no_trees():
@@ -70,7 +90,7 @@ def test_json_round_trip():
     assert json.dumps(again.to_json()) == text
     labels = [replace(LABEL, gpu=g, engine=e) for g in ("h100", "l4") for e in ("vllm", "tgi")]
     assert _answers(*labels, model=again) == _answers(*labels)
-    assert again.seen == MODEL.seen
+    assert (again.seen, again.models) == (MODEL.seen, MODEL.models)
     assert again.blocks == MODEL.blocks
 
 
