@@ -15,7 +15,7 @@ needs pandas and scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,8 @@ class Staged:
     seen: Mapping[str, tuple[str, ...]]
     models: Mapping[str, tuple[str, ...]]
     blocks: tuple[Block, ...]
+    _sums: dict[tuple[str, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    """Effects of labels that were asked for, by all that effects depend on."""
 
     def predict(
         self, labels: Sequence[Labels], place: np.ndarray, numbers: FloatArray
@@ -133,11 +135,13 @@ class Staged:
         return mean
 
     def _effects(self, label: Labels) -> float:
-        nothing = (0.0, 0.0, 0)
-        return sum(
-            (block.levels.get(level_of(label, block.by), nothing)[0] for block in self.blocks),
-            0.0,
-        )
+        key = label.gpu, label.engine, label.model, label.weights
+        kept = self._sums.get(key)
+        if kept is None:
+            nothing = (0.0, 0.0, 0)
+            levels = (block.levels.get(level_of(label, block.by), nothing) for block in self.blocks)
+            kept = self._sums[key] = sum((effect for effect, _, _ in levels), 0.0)
+        return kept
 
     def _factor(self, label: Labels) -> float:
         device, model = self.damping.get(label.engine, (0.0, 0.0))

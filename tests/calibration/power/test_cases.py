@@ -90,9 +90,13 @@ def test_runs_twice_as_long_use_half():
     # TTFT of a served request is queueing
     assert slow.prefill.compute_frac[~static] == pytest.approx(base.prefill.compute_frac[~static])
     assert slow.in_prefill[static] == pytest.approx(base.in_prefill[static])
-    # half the requests per second; a few per cent where both phases overfill the wall time
+    # half the requests per second; where prefill takes much of the wall time both phases
+    # overfill it, and the share is cut
     half = 0.5 * base.in_prefill[~static]
-    assert slow.in_prefill[~static] == pytest.approx(half, rel=0.06)
+    much = base.in_prefill[~static] > 0.15
+    assert slow.in_prefill[~static][~much] == pytest.approx(half[~much], rel=0.06)
+    assert slow.in_prefill[~static][much] == pytest.approx(half[much], rel=0.15)
+    assert not much.all()
 
 
 def test_the_artifact_comes_from_the_rows():
