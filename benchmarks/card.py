@@ -48,8 +48,7 @@ Error = |predicted / measured - 1|. Devices (models) with fewer than five rows a
 not reported on; sources whose method is not documented are reported on, not fitted on.
 
 Not held out: the form of the model, its few settings and the default constants of the engine
-profiles were chosen with these rows in view, and rows that residuals are fitted on were priced
-with kernel constants in whose pools the device left out takes part.
+profiles were chosen with these rows in view.
 """
 
 

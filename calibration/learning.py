@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calibration.evaluate import Say, fitted_correction, kernels_without, priced_rows
+from calibration.evaluate import Say, fitted_correction, priced_rows, unseen_fold
 from calibration.intervals import LEAST_DEVICES, quantiles
 from calibration.intervals_of import group_of
 from calibration.own import Prior, posterior, prior_of
@@ -57,8 +57,8 @@ def left_out(rows: pd.DataFrame, *, columns: Sequence[str], say: Say | None = No
         if say is not None:
             say(f"leaving devices out: fold {number + 1} of {FOLDS}")
         test = rows[left]
-        kernels = kernels_without(sorted(set(test["is_gpu"])))
-        correction = fitted_correction(rows[fitted], kernels=kernels)
+        train, kernels = unseen_fold(rows, fitted, left, columns=columns)
+        correction = fitted_correction(train, kernels=kernels)
         told = residuals(test[list(columns)], correction).set_index(test.index)
         parts.append(told.assign(tp=test["tp"], source=test["source"]))
     told = pd.concat(parts).sort_index()

@@ -10,7 +10,7 @@ import numpy as np
 
 from roofline.devices import CaseDevices
 from roofline.phase_costs import Setup, Work, limited
-from roofline.phase_power import Paced, activities, learned_powers
+from roofline.phase_power import Paced, activities, between, learned_powers
 from roofline.physics.batching import Durations, Rhythm, closed_loop, rhythm
 from roofline.physics.kernel import FloatArray
 from roofline.physics.memory import MemoryUse, memory_use
@@ -237,16 +237,15 @@ def _wholes(
         isolated = work.batch / e2e_s
         rate = np.where(work.serving, course.requests_per_s, isolated)
         times.append((e2e_s, np.where(rate > 0, rate, isolated)))
-    pairs = zip(courses, times, strict=True)
-    power: Sequence[tuple[FloatArray, ...]]
-    if devices.power is None:
-        power = [_power(setup, work, devices, course, rate) for course, (_, rate) in pairs]
-    else:
+    pairs = list(zip(courses, times, strict=True))
+    power = [_power(setup, work, devices, course, rate) for course, (_, rate) in pairs]
+    if devices.power is not None:
         asked = [
             (course.paced, phases, rate)
             for (course, (_, rate)), phases in zip(pairs, active, strict=True)
         ]
-        power = learned_powers(devices.power, setup, work, devices, asked)
+        learned = learned_powers(devices.power, setup, work, devices, asked)
+        power = [between(mine, its) for mine, its in zip(power, learned, strict=True)]
     return [
         _Whole(e2e_s=e2e_s, requests_per_s=rate, power_w=power_w)
         for (e2e_s, rate), power_w in zip(times, power, strict=True)
