@@ -275,10 +275,7 @@ def last_measured(store: Path) -> tuple[Path, dict[str, Any]]:
     """
     files = sorted(measured_folder(store).glob("*.toml"), key=lambda path: path.stat().st_mtime)
     if not files:
-        raise InvalidInputError(
-            f"nothing has been measured in {store}; run roofline profile --kernels there first, "
-            f"or set ROOFLINE_STORE to the store that you gave it."
-        )
+        raise _no_device(store)
     try:
         rates = json.loads(files[-1].with_suffix(".rates.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -287,3 +284,19 @@ def last_measured(store: Path) -> tuple[Path, dict[str, Any]]:
             f"roofline profile --kernels."
         ) from None
     return files[-1], rates
+
+
+def _no_device(store: Path) -> InvalidInputError:
+    """Say what is to be done for a store that no measured device belongs to."""
+    from profiler.store import Store
+
+    kernels = sum(row.kind == "kernel" for row in Store(store).read())
+    if kernels:
+        return InvalidInputError(
+            f"{kernels} kernels are measured in {store}, but no peaks come of them yet; go on "
+            f"where the run stopped: the same roofline profile --kernels with --resume."
+        )
+    return InvalidInputError(
+        f"nothing has been measured in {store}; run roofline profile --kernels there first, "
+        f"or set ROOFLINE_STORE to the store that you gave it."
+    )

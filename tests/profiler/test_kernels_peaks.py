@@ -7,6 +7,7 @@ import pytest
 
 from profiler.kernels_peaks import last_measured, peaks_of, write_measured
 from profiler.run_target import Target
+from profiler.store import Store
 from roofline.cli.main import main
 from roofline.cli.measured import LAYER_LAUNCHES, as_measured, named_measured, with_measured
 from roofline.physics.layout import Layout
@@ -290,6 +291,17 @@ def test_nothing_measured_is_one_line(tmp_path, monkeypatch, capsys):
     assert main(["predict", "gpt2", "--gpu", "measured"]) == 2
     said = capsys.readouterr().err
     assert "roofline profile --kernels" in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_that_was_stopped_is_told_to_go_on(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "store"))
+    Store().append([r for r in ROWS if r.op == "read"])
+    assert main(["predict", "gpt2", "--gpu", "measured"]) == 2
+    said = capsys.readouterr().err
+    assert "2 kernels are measured" in said
+    assert "--kernels with --resume" in said
     assert said.count("\n") == 1
 
 
