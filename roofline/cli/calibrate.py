@@ -113,6 +113,19 @@ def _table(args: Namespace) -> pd.DataFrame:
     return read_measurements(args.measurements)
 
 
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the measured device's name; refused where none is of a device that is known."""
+    from roofline.cli.measured import named_measured, unnamed
+
+    rows = named_measured(rows)
+    count, says = unnamed(rows)
+    if count == len(rows):
+        raise InvalidInputError(says)
+    if count:
+        _say(says)
+    return rows
+
+
 def _artifact(path: Path | None) -> dict[str, Any]:
     """Content of a correction's file, checked."""
     from calibration.correct import ARTIFACT, load
@@ -165,10 +178,10 @@ def _fit(args: Namespace) -> None:
 def _eval(args: Namespace) -> None:
     from calibration.correct import from_dict
     from calibration.scored import scored
-    from roofline.cli.measured import named_measured, with_measured
+    from roofline.cli.measured import with_measured
 
     artifact = _artifact(args.correction)
-    rows = named_measured(_table(args))
+    rows = _named(_table(args))
     found = scored(rows, from_dict(artifact), place=with_measured)
     if args.json:
         print_json(found)
@@ -217,13 +230,13 @@ def _own_path() -> Path:
 
 def _tune(args: Namespace) -> None:
     from calibration.tune import tune
-    from roofline.cli.measured import named_measured, with_measured
+    from roofline.cli.measured import with_measured
 
     out = args.out or _own_path()
     before = args.correction
     if before is None and args.out is None and out.is_file():
         before = out
-    rows_given = named_measured(_table(args))
+    rows_given = _named(_table(args))
     artifact = tune(_artifact(before), rows_given, place=with_measured)
     _write(out, artifact)
     notes = artifact["own_notes"]

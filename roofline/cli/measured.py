@@ -237,3 +237,24 @@ def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
     threads = method.str.extract(r"-t(\d+)$", expand=False)
     mine &= threads.isna() | threads.eq(str(device.unit_count))
     return rows.assign(gpu=slug.where(~mine, device.name))
+
+
+def unnamed(rows: pd.DataFrame) -> tuple[int, str]:
+    """Return how many rows name no device after `named_measured`, and what to do about it."""
+    if "gpu" not in rows:
+        return 0, ""
+    mine = rows[rows["gpu"].astype(object).fillna("").eq("")]
+    if mine.empty:
+        return 0, ""
+    titles = {
+        str(row.get("gpu_raw") or row.get("host_cpu") or "")
+        for row in mine.astype(object).where(mine.notna(), None).to_dict("records")
+    }
+    named = sorted(titles - {""})
+    count = f"{len(mine):,} of {len(rows):,} rows"
+    if not named:
+        return len(mine), f"{count} name no accelerator; fill the column gpu (roofline specs gpus)."
+    return len(mine), (
+        f"{count} are of {named[0]!r:.80}, which is in no catalogue and has no measured peaks in "
+        f"this store; run roofline profile --kernels on it (same --threads), then repeat this."
+    )

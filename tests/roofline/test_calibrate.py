@@ -206,3 +206,32 @@ def test_fit_refuses_too_few_rows(mine, capsys, tmp_path):
     words = ["fit", "--measurements", str(mine), "--out", str(tmp_path / "a.json")]
     assert face.main(["calibrate", *words]) == 2
     assert "calibrate tune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["tune", "eval"])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("A Processor", "'A Processor', which is in no catalogue"), ("", "fill the column gpu")],
+)
+def test_rows_of_an_unknown_device_say_how_it_gets_known(
+    mine, capsys, tmp_path, monkeypatch, action, host, expected
+):
+    monkeypatch.setenv("ROOFLINE_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("roofline.cli.calibrate._artifact", lambda path: {})
+    pd.read_csv(mine).assign(gpu="", host_cpu=host).to_csv(mine, index=False)
+    assert face.main(["calibrate", action, "--measurements", str(mine)]) == 2
+    said = capsys.readouterr().err
+    assert f"3 of 3 rows {'are of' if host else 'name no'}" in said
+    assert expected in said
+    assert ("roofline profile --kernels" in said) == bool(host)
+    assert said.count("\n") == 1
+
+
+def test_a_row_of_an_unknown_device_among_others_is_told():
+    from roofline.cli.measured import unnamed
+
+    rows = pd.DataFrame({"gpu": ["l4", None], "gpu_raw": ["", "Board X"], "host_cpu": ["A", "A"]})
+    count, says = unnamed(rows)
+    assert count == 1
+    assert says.startswith("1 of 2 rows are of 'Board X'")
+    assert unnamed(rows.head(1)) == (0, "")
