@@ -17,12 +17,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from benchmarks.measured import LATENCIES, THROUGHPUTS, scenarios_of
-from calibration.dataset import SCENARIO, joined, log_ratios, pair_figures
+from benchmarks.needs import leave_without
 from specs.errors import InvalidInputError, RooflineError
+
+try:
+    import numpy as np
+    import pandas as pd
+
+    from benchmarks.measured import LATENCIES, THROUGHPUTS, scenarios_of
+    from calibration.dataset import SCENARIO, joined, log_ratios, pair_figures
+except ImportError as missing:
+    leave_without(missing, module=__name__)
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput", "power_w", "energy_per_output_token_j")
 FLOORS = ("ttft_s", "tpot_s", "e2e_s")
