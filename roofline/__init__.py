@@ -6,6 +6,7 @@
 True
 """
 
+from roofline import interrupt  # noqa: F401  # first: Ctrl-C while the rest loads
 from roofline.corrected import predict, predict_table
 from roofline.estimate import Estimate
 from specs.accelerator import Accelerator

@@ -17,6 +17,7 @@ from importlib import import_module
 
 from roofline.cli.output import OutputError, write
 from roofline.cli.parser import Parser
+from roofline.interrupt import EXIT_INTERRUPTED, unwatch
 from specs.errors import RooflineError
 
 COMMANDS = {
@@ -33,7 +34,7 @@ COMMANDS = {
 _MODULES = {"import": "import_results"}
 """Modules of commands whose name no module can have."""
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_READER = 2, 130, 141
+EXIT_BAD_INPUT, EXIT_NO_READER = 2, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        unwatch()
         if words and words[0] in COMMANDS:
             command = import_module(f"roofline.cli.{_MODULES.get(words[0], words[0])}")
             parser = Parser(prog=f"roofline {words[0]}", description=command.__doc__)

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -320,6 +321,49 @@ def test_interrupt_leaves_with_130_and_one_line(monkeypatch, capsys, stop, said)
     monkeypatch.setattr(predict, "predict", interrupted)
     assert face.main(["predict", "gpt2", "--gpu", "L4"]) == 130
     assert capsys.readouterr() == ("", said)
+
+
+INTERRUPTED = """\
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+"""
+SCRIPT = "import sys\nfrom roofline.cli.main import entry\nsys.exit(entry())\n"
+
+
+@pytest.mark.parametrize("way", ["module", "script", "library"])
+def test_interrupt_while_loading(tmp_path, way):
+    # A stand-in for numpy presses Ctrl-C in the middle of the imports.
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "numpy.py").write_text(INTERRUPTED)
+    (tmp_path / "roofline").write_text(SCRIPT)
+    words = {
+        "module": ["-m", "roofline", "specs", "gpus"],
+        "script": [str(tmp_path / "roofline"), "specs", "gpus"],
+        "library": ["-c", "import roofline"],
+    }
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([str(tmp_path / "path"), root])
+    done = subprocess.run(
+        [sys.executable, *words[way]], capture_output=True, text=True, timeout=60, cwd=root,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    if way == "library":  # its process decides for itself
+        assert "KeyboardInterrupt" in done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "roofline: stopped.\n")
+
+
+def test_interrupt_of_a_running_command_can_be_caught():
+    # As `profile` does, to say what it has stored.
+    code = (
+        "import signal, sys; sys.argv[0] = 'roofline'; import roofline.cli.main as face\n"
+        "early = signal.getsignal(signal.SIGINT)\n"
+        "face.main(['--version'])\n"
+        "late = signal.getsignal(signal.SIGINT)\n"
+        "assert early is not late is signal.default_int_handler"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nobody_reads_the_answer():
