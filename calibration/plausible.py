@@ -10,7 +10,7 @@ cannot be checked says why.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,20 +77,26 @@ class Verdict:
     unchecked: Mapping[str, int] = field(default_factory=dict)
 
 
-def check(measurements: Sequence[Measurement]) -> Verdict:
+Known = Callable[[Measurement], Accelerator | None]
+"""Finds the device of a row that names none: one whose rates were measured where it ran."""
+
+
+def check(measurements: Sequence[Measurement], *, known: Known | None = None) -> Verdict:
     """Hold every row against physics and against itself.
 
     Parameters
     ----------
     measurements : sequence of Measurement
         `Finding.row` counts them from 1.
+    known : callable, optional
+        See `Known`; without, requests on devices of no catalogue are not held against a floor.
 
     Notes
     -----
     Served and static rows are held against the floor of `roofline.predict.predict_table`
     at their own sizes. A rate is held against it as the time that it implies.
     """
-    names = _Names()
+    names = _Names(known)
     priced, floors, reasons = _held(measurements, names)
     findings: list[Finding] = []
     for index, row in enumerate(measurements):
@@ -130,6 +136,12 @@ def _held(
             floors.pop(index, None)
             scenarios.pop(index, None)
     priced, failed = _price(scenarios)
+    for index in list(priced):
+        # What a cache holds may pass the measured rates of memory, which are no data sheet's.
+        cache_bytes = CACHES * scenarios[index]["gpu"].cache_bytes
+        if not measurements[index].gpu and priced[index]["weights_bytes"] < cache_bytes:
+            del priced[index]
+            failed["weights that a cache may hold"] += 1
     return priced, floors, reasons + failed
 
 
@@ -158,9 +170,14 @@ class _Say:
 class _Names:
     """Devices and models by name, each looked up once; a str is the reason it is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known | None) -> None:
+        self._known = known
         self._devices: dict[str, Accelerator | str] = {"": "accelerator not identified"}
         self._models: dict[str, Model | str] = {"": "model not stated"}
+
+    def device_of(self, row: Measurement) -> Accelerator | str:
+        found = self._known(row) if self._known and not row.gpu else None
+        return found or self.device(row.gpu)
 
     def device(self, name: str) -> Accelerator | str:
         if name not in self._devices:
@@ -186,7 +203,7 @@ def _scenario(row: Measurement, names: _Names) -> tuple[dict[str, Any], str]:
         return {}, f"no floor for {row.kind} rows"
     if row.mode == "disagg":
         return {}, "disaggregated prefill and decode"
-    device, model = names.device(row.gpu), names.model(row.model)
+    device, model = names.device_of(row), names.model(row.model)
     for found in (device, model):
         if isinstance(found, str):
             return {}, found
@@ -242,7 +259,7 @@ def _price(
 
 _WANTED = (
     *("ttft_s", "tpot_s", "e2e_s", "floor_ttft_s", "floor_tpot_s", "floor_e2e_s"),
-    "energy_per_output_token_j",
+    *("energy_per_output_token_j", "weights_bytes"),
 )
 
 
@@ -282,7 +299,8 @@ def _check_times(row: Measurement, priced: Mapping[str, float], say: _Say) -> No
             says = f"its time is {slip}" if amount else slip
             say("unit", column, value, amount / predicted_s if amount else predicted_s, says)
         elif time_s * (1.0 + FLOOR_SLACK_FRAC) < floor_s:
-            says = f"{floor_s / time_s:.2f} times faster than the ideal machine"
+            ideal = "the ideal machine" if row.gpu else "measured bandwidth and peaks allow"
+            says = f"{floor_s / time_s:.2f} times faster than {ideal}"
             say("floor", column, value, amount / floor_s if amount else floor_s, says)
 
 

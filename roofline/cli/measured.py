@@ -8,7 +8,8 @@ figures do not apply to them: they give way to the shares that the same kernels 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from specs.engine import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from specs.measurement import Measurement
 
 NAME = "measured"
 
@@ -237,6 +240,29 @@ def named_measured(rows: pd.DataFrame) -> pd.DataFrame:
     threads = method.str.extract(r"-t(\d+)$", expand=False)
     mine &= threads.isna() | threads.eq(str(device.unit_count))
     return rows.assign(gpu=slug.where(~mine, device.name))
+
+
+def known_in(store: Path) -> Callable[[Measurement], Accelerator | None] | None:
+    """Return what finds the device that was measured into `store` for a row that is of it.
+
+    As `named_measured` does in tables; None where no device was measured.
+    """
+    from profiler.kernels_peaks import last_measured
+    from specs.errors import InvalidInputError
+
+    try:
+        path, _ = last_measured(store)
+    except InvalidInputError:
+        return None
+    device, _ = _read(path, path.stat().st_mtime_ns)
+    title = device.title.removesuffix(", measured")
+
+    def known(row: Measurement) -> Accelerator | None:
+        threads = re.search(r"-t(\d+)$", row.method)
+        is_same = threads is None or int(threads[1]) == device.unit_count
+        return device if is_same and (row.gpu_raw or row.host_cpu) == title else None
+
+    return known
 
 
 def unnamed(rows: pd.DataFrame) -> tuple[int, str]:

@@ -227,11 +227,12 @@ def _validate(args: Namespace) -> None:
     from dataclasses import asdict
 
     from calibration.plausible import check
+    from roofline.cli.measured import known_in
 
     notes = Notes()
     path, rows = _load(args, notes)
     rows = _selected(args, rows)
-    verdict = check(rows)
+    verdict = check(rows, known=known_in(path))
     if args.json:
         print_json({"store": str(path), **asdict(verdict), "skipped": notes.as_json()})
         return

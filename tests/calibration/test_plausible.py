@@ -5,6 +5,7 @@ import pytest
 
 from calibration.plausible import check
 from roofline.predict import predict
+from specs.catalogue import get_accelerator
 from specs.measurement import Measurement
 
 SIZES = {"input_tokens": 512, "output_tokens": 64, "batch_size": 4}
@@ -214,3 +215,13 @@ def test_served_requests(predicted):
     assert found(llm(**served, tpot_s=2 * predicted.tpot_s)) == set()
     alone = predict("gpt2", "L4", input_len=512, output_len=64).floor
     assert found(llm(**served, tpot_s=alone.tpot_s / 1.5)) == {(1, "floor", "tpot_s")}
+
+
+def test_weights_that_a_cache_may_hold_have_no_measured_floor():
+    # gpt2: 0.25 GB in bf16, 0.83 ms at 300 GB/s; up to four times the cache may partly stay in it.
+    for cache_bytes, checked in ((100e6, 0), (10e6, 1)):
+        device = replace(get_accelerator("l4"), cache_bytes=cache_bytes)
+        verdict = check([llm(gpu="", tpot_s=5e-4)], known=lambda row, device=device: device)
+        assert verdict.checked == checked
+        assert [found.rule for found in verdict.findings] == ["floor"] * checked
+        assert verdict.unchecked == ({} if checked else {"weights that a cache may hold": 1})

@@ -305,6 +305,31 @@ def test_a_run_that_was_stopped_is_told_to_go_on(tmp_path, monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+def test_records_of_the_device_are_held_against_its_rates(written, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    asked = {
+        "kind": "llm", "model": "meta-llama/Llama-3.1-8B", "weight_dtype": "bf16",
+        "engine": "transformers", "mode": "static", "batch_size": 1, "input_tokens": 16,
+        "output_tokens": 8, "host_cpu": CPU.name,
+    }  # fmt: skip
+    # 7.5e9 weights beside the embedding, two bytes each, at 25 GB/s: 0.60 s a token.
+    Store().append(
+        [
+            Measurement(**asked, tpot_s=0.9, method="transformers-t2"),
+            Measurement(**asked, tpot_s=0.3, method="transformers-t2"),
+            Measurement(**asked, tpot_s=0.3, method="transformers-t4"),  # other threads
+            Measurement(**{**asked, "host_cpu": "Another"}, tpot_s=0.3),
+        ]
+    )
+    assert main(["records", "validate", "--store", str(tmp_path / "store"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["checked"], found["unchecked"]) == (2, {"accelerator not identified": 2})
+    (finding,) = found["findings"]
+    assert (finding["row"], finding["rule"], finding["column"]) == (2, "floor", "tpot_s")
+    assert finding["limit"] == pytest.approx(0.60, rel=0.01)
+    assert "measured bandwidth and peaks" in finding["says"]
+
+
 def test_lost_rates_are_one_line(written, capsys):
     written.with_suffix(".rates.json").write_text("{")
     assert main(["predict", "gpt2", "--gpu", "measured"]) == 2
