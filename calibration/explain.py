@@ -19,6 +19,7 @@ import pandas as pd
 
 from calibration.evaluate import Say, priced_rows
 from calibration.residuals import (
+    COUNTED,
     INNER_FOLDS,
     answers,
     dampings,
@@ -102,11 +103,15 @@ class Explained:
         self.features = np.concatenate([numbers, word_columns(labels)[:, place]])
         self.rows, self.y, self.weight = rows, y, weights(rows)
         self.parts: list[tuple[dict[str, Trees], np.ndarray]] = []
+        self.factor = np.ones(y.size)
         for fitted, left in folds(rows, "unseen device", count=INNER_FOLDS):
             part = self.features[:, fitted], y[fitted], self.weight[fitted]
             self.parts.append((grown(rows[fitted], part), np.flatnonzero(left)))
-        shares = dampings(rows, (self.features, y, self.weight))
-        self.factor = np.array([shares[engine][0] for engine in rows["is_engine"]])
+        unseen = dict.fromkeys(COUNTED, self.predict(self.features))
+        shares = dampings(rows, y, unseen)
+        names = rows["is_engine"] + "|" + rows["is_era"]
+        found = [shares.get(name, shares[name.partition("|")[0]]) for name in names]
+        self.factor = np.array([device for _, device, _ in found])
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Answer for each row of the trees that did not see its device."""

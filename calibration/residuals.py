@@ -34,8 +34,12 @@ LEAST_ROWS = 60
 
 INNER_FOLDS = 3
 
-ALIKE = 1.02
-"""Losses closer than this do not tell shares of the trees apart."""
+COUNTED = {
+    "known device": ["is_gpu", "is_model", "is_weights"],
+    "unseen device": ["is_gpu"],
+    "unseen model": ["is_model"],
+}
+"""Splits that trees are damped by, and of what there has to be more than one."""
 
 Taught = tuple[FloatArray, FloatArray, FloatArray]
 """Features of shape ``(n_features, n)``, what they are to tell, and the weight of each row."""
@@ -107,10 +111,11 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     if rows.empty:
         return Staged({}, {}, {}, {}, ())
     taught = _features(rows), y, weights(rows)
-    damping = dampings(rows, taught)
+    unseen = {split: left_out(rows, taught, split) for split in COUNTED}
+    damping = dampings(rows, y, unseen)
     blocks: tuple[Block, ...] = ()
     if effects:
-        blocks = _effects(rows, y - left_out(rows, taught, "known device"), taught[2])
+        blocks = _effects(rows, y - unseen["known device"], taught[2])
     return Staged(
         grown(rows, taught), damping, _values(rows, "is_gpu"), _values(rows, "is_model"), blocks
     )
@@ -166,25 +171,44 @@ def left_out(rows: pd.DataFrame, taught: Taught, split: str) -> FloatArray:
     return found
 
 
-def dampings(rows: pd.DataFrame, taught: Taught) -> dict[str, tuple[float, float]]:
-    """Share of the trees' answer that served each engine best on devices, and models, left out.
+def dampings(
+    rows: pd.DataFrame, y: FloatArray, unseen: Mapping[str, FloatArray]
+) -> dict[str, tuple[float, float, float]]:
+    """Share of the trees' answer that served each engine and era best on rows left out.
 
-    Best is the median of the absolute errors, which is what is published; of shares that differ
-    by less than `ALIKE` from the best the smallest is taken. An engine measured on n devices
-    (models) keeps n / (n + 1) of it.
+    Best is the median of the absolute errors, which is what is published. An engine measured
+    on n devices (models, deployments) keeps n / (n + 1) of it.
+
+    Parameters
+    ----------
+    unseen : mapping of str to ndarray
+        By split of `COUNTED`: from `left_out`.
     """
-    y = taught[1]
+    engines = {str(name): place for name, place in rows.groupby("is_engine").indices.items()}
+    eras = rows["is_engine"].astype(str) + "|" + rows["is_era"].astype(str)
+    for name, place in rows.groupby(eras).indices.items():
+        if len(place) >= LEAST_ROWS and rows["is_gpu"].iloc[place].nunique() > 1:
+            engines[str(name)] = place
+    found = {}
+    for name, place in engines.items():
+        whole = rows.iloc[engines[name.partition("|")[0]]]
+        known, device, model = (
+            _best_share(y[place], unseen[split][place]) * _trust(whole, columns)
+            for split, columns in COUNTED.items()
+        )
+        found[name] = known, device, model
+    return found
+
+
+def _best_share(y: FloatArray, unseen: FloatArray) -> float:
     shares = np.linspace(0.0, 1.0, 11)
-    found: dict[str, list[float]] = {}
-    for split, column in (("unseen device", "is_gpu"), ("unseen model", "is_model")):
-        unseen = left_out(rows, taught, split)
-        for engine, place in rows.groupby("is_engine").indices.items():
-            rest = np.abs(y[place] - shares[:, None] * unseen[place])
-            losses = np.median(rest, axis=1)
-            best = float(shares[np.flatnonzero(losses <= ALIKE * losses.min())[0]])
-            count = rows[column].iloc[place].nunique()
-            found.setdefault(str(engine), []).append(best * count / (count + 1.0))
-    return {engine: (device, model) for engine, (device, model) in found.items()}
+    losses = np.median(np.abs(y - shares[:, None] * unseen), axis=1)
+    return float(shares[int(np.argmin(losses))])
+
+
+def _trust(rows: pd.DataFrame, columns: list[str]) -> float:
+    count = len(rows[columns].drop_duplicates())
+    return count / (count + 1.0)
 
 
 def _effects(rows: pd.DataFrame, rest: FloatArray, weight: FloatArray) -> tuple[Block, ...]:

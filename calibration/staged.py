@@ -55,6 +55,10 @@ EFFECTS = (
 """Groups with an effect of their own."""
 
 
+ERA = ("engine", "era")
+"""What dampings go by: software of one time has traits that no other has."""
+
+
 def word_columns(labels: Sequence[Labels]) -> FloatArray:
     """Columns of `WORDS` for labels, shape ``(n_words, n_labels)``."""
     rows = []
@@ -91,16 +95,17 @@ class Staged:
     ----------
     trees : mapping of str to Trees
         By engine; by kind of engine for those of a kind that have none of their own.
-    damping : mapping of str to tuple of two floats
-        By engine: what counts on a device, and of a model, that trees have not seen. An
+    damping : mapping of str to tuple of three floats
+        By engine, and by engine and era where enough is known (``vllm|2024``): what counts
+        where device and model were seen, on a device, and of a model, that were not. An
         engine not named is not corrected by trees.
     seen, models : mapping of str to tuple of str
-        Devices and models that an engine's rows were fitted on: there trees count in full.
+        Devices and models that an engine's rows were fitted on.
     blocks : tuple of Block
     """
 
     trees: Mapping[str, Trees]
-    damping: Mapping[str, tuple[float, float]]
+    damping: Mapping[str, tuple[float, float, float]]
     seen: Mapping[str, tuple[str, ...]]
     models: Mapping[str, tuple[str, ...]]
     blocks: tuple[Block, ...]
@@ -144,12 +149,11 @@ class Staged:
         return kept
 
     def _factor(self, label: Labels) -> float:
-        device, model = self.damping.get(label.engine, (0.0, 0.0))
-        if label.gpu in self.seen.get(label.engine, ()):
-            device = 1.0
-        if label.model in self.models.get(label.engine, ()):
-            model = 1.0
-        return min(device, model)
+        whole = self.damping.get(label.engine, (0.0, 0.0, 0.0))
+        known, device, model = self.damping.get(level_of(label, ERA), whole)
+        seen = (label.gpu in self.seen.get(label.engine, ()), device)
+        told = (label.model in self.models.get(label.engine, ()), model)
+        return min((share for was, share in (seen, told) if not was), default=known)
 
     def rows_behind(self, label: Labels, by: Sequence[str]) -> int:
         """Rows of a level of one of the blocks."""
@@ -185,7 +189,7 @@ class Staged:
         """Read what `to_json` wrote."""
         return cls(
             {kind: Trees.from_json(each) for kind, each in raw["trees"].items()},
-            {name: (device, model) for name, (device, model) in raw["damping"].items()},
+            {name: (known, gpu, model) for name, (known, gpu, model) in raw["damping"].items()},
             {name: tuple(devices) for name, devices in raw["seen"].items()},
             {name: tuple(models) for name, models in raw["models"].items()},
             tuple(

@@ -157,7 +157,8 @@ def _wholes(
             for (course, (_, rate)), phases in zip(pairs, active, strict=True)
         ]
         learned = learned_powers(devices.power, setup, work, devices, asked)
-        power = [between(mine, its) for mine, its in zip(power, learned, strict=True)]
+        capped = work.power_limit_w < devices.tdp_w
+        power = [between(mine, its, capped) for mine, its in zip(power, learned, strict=True)]
     return [
         _Whole(e2e_s=e2e_s, requests_per_s=rate, power_w=power_w)
         for (e2e_s, rate), power_w in zip(times, power, strict=True)

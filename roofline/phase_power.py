@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roofline.devices import CaseDevices
 from roofline.phase_costs import Setup, Work
@@ -26,12 +27,17 @@ median of 10.6% by device against 14.3 and 11.8, and 14% against 18 and 18 for e
 token. Chosen in view of these (0.25 and 0.75 are no better)."""
 
 
-def between(summed: Sequence[FloatArray], learned: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
-    """Geometric mean of powers in prefill, in decode and over the whole."""
-    return tuple(
-        its**LEARNED_SHARE * mine ** (1.0 - LEARNED_SHARE)
-        for mine, its in zip(summed, learned, strict=True)
-    )
+def between(
+    summed: Sequence[FloatArray], learned: Sequence[FloatArray], limited: NDArray[np.bool_]
+) -> tuple[FloatArray, ...]:
+    """Geometric mean of powers in prefill, in decode and over the whole.
+
+    Where a power limit is asked for, what was learned alone: the clock that meets the limit is
+    solved with it.
+    """
+    share = np.where(limited, 1.0, LEARNED_SHARE)
+    pairs = zip(summed, learned, strict=True)
+    return tuple(its**share * mine ** (1.0 - share) for mine, its in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,15 @@ import pytest
 pd = pytest.importorskip("pandas")
 
 from calibration.dataset import LABELS  # noqa: E402
-from calibration.residuals import LIMIT, described, target, trusted, weights  # noqa: E402
+from calibration.residuals import (  # noqa: E402
+    COUNTED,
+    LIMIT,
+    dampings,
+    described,
+    target,
+    trusted,
+    weights,
+)
 from roofline.residual import NUMBERS  # noqa: E402
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput")
@@ -85,3 +93,18 @@ def test_described_rows_keep_their_labels():
     assert len(labels) == 3
     assert labels[0].weights == "weights"
     np.testing.assert_array_equal(numbers[2], 20.0 + np.arange(5))
+
+
+def test_dampings_take_the_share_with_the_least_median_error():
+    rows = pd.DataFrame({"is_engine": "vllm", "is_gpu": list("abcabcabc"), "is_model": "m"})
+    rows = rows.assign(is_weights="fp8", is_era="now")
+    y = np.full(9, 0.4)
+    unseen = {
+        "known device": np.full(9, 0.5),  # eight tenths of it are right
+        "unseen device": np.full(9, -0.5),  # nothing of it is
+        # a third of the rows wild: the median does not see them
+        "unseen model": np.where(np.arange(9) < 3, 9.0, 0.8),
+    }
+    found = dampings(rows, y, unseen)["vllm"]
+    assert tuple(COUNTED) == ("known device", "unseen device", "unseen model")
+    assert found == pytest.approx((0.8 * 3 / 4, 0.0, 0.5 * 1 / 2))

@@ -24,7 +24,7 @@ TREE = Trees.from_json(
 
 MODEL = Staged(
     trees={"served": TREE},
-    damping={"vllm": (0.5, 0.25), "tgi": (0.0, 0.0)},
+    damping={"vllm": (1.0, 0.5, 0.25), "tgi": (0.0, 0.0, 0.0)},
     seen={"vllm": ("h100",)},
     models={"vllm": (LABEL.model,)},
     blocks=(
@@ -54,8 +54,17 @@ def test_a_model_not_seen_is_damped_and_the_stronger_damping_counts():
     other = replace(LABEL, model="another")
     assert _answers(other) == pytest.approx([1.0 + 0.25 * tree])
     assert _answers(replace(other, gpu="l40s")) == pytest.approx([0.25 * tree])
-    model = replace(MODEL, damping={"vllm": (0.2, 0.8)})
+    model = replace(MODEL, damping={"vllm": (0.9, 0.2, 0.8)})
     assert _answers(replace(other, gpu="l40s"), model=model) == pytest.approx([0.2 * tree])
+    assert _answers(LABEL, model=model) == pytest.approx([1.0 + 0.9 * tree])
+
+
+def test_an_era_may_be_damped_by_itself():
+    tree = 0.1 + 0.8
+    model = replace(MODEL, damping={**MODEL.damping, f"vllm|{LABEL.era}": (0.3, 0.2, 0.1)})
+    assert _answers(LABEL, model=model) == pytest.approx([1.0 + 0.3 * tree])
+    assert _answers(replace(LABEL, gpu="l40s"), model=model) == pytest.approx([0.2 * tree])
+    assert _answers(replace(LABEL, era="another"), model=model) == pytest.approx([1.0 + tree])
 
 
 def test_an_engine_with_trees_of_its_own_answers_with_these():
