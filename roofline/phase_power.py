@@ -23,8 +23,8 @@ LEARNED_SHARE = 0.5
 
 They err for unlike reasons (boards like none that was measured; energies taken from process
 and memory kind), so their geometric mean errs less than either: on whole devices left out a
-median of 10.6% by device against 14.3 and 11.8, and 14% against 18 and 18 for energy per
-token. Chosen in view of these (0.25 and 0.75 are no better)."""
+median of 6% by device against 14 and 12, and 15% against 18 and 18 for energy per token.
+Chosen in view of these (0.25 and 0.75 are no better)."""
 
 
 def between(

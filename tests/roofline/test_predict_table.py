@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table is the scalar call, element by element, in any order and any length."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import roofline
-from roofline.predict import CHUNK
-from specs.engine import list_engines
+from roofline.predict import CHUNK, predict_table
+from specs.engine import get_engine, list_engines
 from specs.errors import InvalidInputError, RooflineError, UnknownNameError
 
 MODELS = (
@@ -169,3 +171,36 @@ def test_wrong_types_are_told_in_one_line(wrong):
 def test_what_is_no_table_is_refused(table):
     with pytest.raises(roofline.RooflineError, match="DataFrame"):
         roofline.predict_table(table)
+
+
+SERVED = {"model": "gpt2", "gpu": "L4", "engine": "vllm", "concurrency": 8,
+          "input_len": 900, "output_len": 200, "spread_frac": 0.2}  # fmt: skip
+
+
+def test_tokens_per_pass_are_those_of_an_engine_that_carries_so_many():
+    asked = predict_table({**SERVED, "max_batched_tokens": [0, 8192, 1024]})
+    whole = replace(get_engine("vllm"), prefill_chunk_tokens=1024)
+    theirs = predict_table({**SERVED, "engine": [whole]})
+    for name, values in asked.items():
+        assert values[0] == values[1], name
+        assert values[2] == theirs[name][0], name
+    assert asked["ttft_s"][2] != asked["ttft_s"][0]
+
+
+def test_held_steps_are_waited_for_by_prompts_that_others_decode_beside():
+    table = predict_table({**SERVED, "held_steps": [0.0, 10.0]})
+    waited_s = np.diff(table["later_ttft_s"])[0]
+    # The few whose neighbours end with them wait for nothing.
+    assert waited_s == pytest.approx(10.0 * table["tpot_s"][0], rel=0.15)
+    alone = predict_table({**SERVED, "concurrency": 1, "held_steps": [0.0, 10.0]})
+    assert np.diff(alone["ttft_s"])[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("max_batched_tokens", -1), ("max_batched_tokens", 0.5), ("held_steps", -1.0),
+     ("held_steps", float("inf"))],
+)  # fmt: skip
+def test_what_no_server_can_be_told_is_refused(column, value):
+    with pytest.raises(InvalidInputError, match=column):
+        predict_table({**SERVED, column: value})
