@@ -15,6 +15,12 @@ from roofline.predict import predict, predict_table
 from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Residual
 from specs.catalogue import get_accelerator, list_accelerators
 
+@pytest.fixture(autouse=True)
+def _law_alone(monkeypatch):
+    """What the law says, not its mean with summed energies (`test_phase_power`)."""
+    monkeypatch.setattr("roofline.phase_power.LEARNED_SHARE", 1.0)
+
+
 LINEAR = PowerConstants(
     standby=0.2, standby_hbm_factor=0.5, standby_shared_factor=2.0,
     memory=1.0, memory_room_power=1.0, memory_power=1.0,
