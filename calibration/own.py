@@ -139,7 +139,8 @@ by two, that of llama.cpp's machines halved, in view of the curves in
 deployment, and let one row move other models, at a median over machines that rose with the
 first rows. `unsure` is such that 86 to 94% of the rows asked about lie inside 90% intervals,
 where they did before any own row. TTFT of unseen servers and "other" engines: more of the model's
-level and less of the machine's curve since the physics knows launches. Power of "other" was not measured and is that of "served".
+level and less of the machine's curve since the physics knows launches. Power of "other" was
+not measured and is that of "served".
 """
 
 

@@ -15,6 +15,7 @@ from roofline.predict import predict, predict_table
 from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Residual
 from specs.catalogue import get_accelerator, list_accelerators
 
+
 @pytest.fixture(autouse=True)
 def _law_alone(monkeypatch):
     """What the law says, not its mean with summed energies (`test_phase_power`)."""

@@ -14,6 +14,7 @@ from roofline.residual import NUMBERS, QUANTITIES, TARGETS, Residual
 
 pytest.importorskip("scipy")
 
+
 @pytest.fixture(autouse=True)
 def _law_alone(monkeypatch):
     """What the law says, not its mean with summed energies (`test_phase_power`)."""
