@@ -42,7 +42,7 @@ def _data_centre(rows: pd.DataFrame) -> pd.Series:
 
 def _local(rows: pd.DataFrame) -> pd.Series:
     return (
-        rows["is_engine"].eq("llama.cpp")
+        rows["is_engine"].isin(("llama.cpp", "llamafile"))
         & rows["is_kind"].isin(("gpu", "igpu"))
         & rows["is_memory"].ne("hbm")
     )

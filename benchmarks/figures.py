@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measured import CHECKPOINT, DATA, scenarios_of, weight_format
+from benchmarks.measured import CHECKPOINT, DATA, GGUF_ENGINES, scenarios_of, weight_format
 from benchmarks.recipes import with_recipes
 from benchmarks.scoreboard import METRICS, below_floor, compare, load
 from calibration.power.rows import board_power
@@ -253,7 +253,7 @@ def _figure(value: Any) -> float | None:
 
 def _weight(row: dict[str, Any], asked: dict[str, Any]) -> str:
     """Weight format of the row in our names."""
-    if asked["engine"] == "llama.cpp" and asked["weight_dtype"]:
+    if asked["engine"] in GGUF_ENGINES and asked["weight_dtype"]:
         return str(asked["weight_dtype"])
     amd = str(row["gpu"]).startswith(("mi", "radeon", "rx-"))
     return weight_format(str(row["weight_dtype"]), amd) or CHECKPOINT

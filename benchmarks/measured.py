@@ -26,6 +26,9 @@ from specs.precision import get_precision
 
 DATA = Path(__file__).parent / "data"
 
+GGUF_ENGINES = ("llama.cpp", "llamafile")
+"""Engines that run GGUF files."""
+
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 THROUGHPUTS = ("prefill_tok_s", "decode_tok_s", "total_tok_s")
 
@@ -212,7 +215,7 @@ def _formats(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     if pd.isna(row.get("weight_dtype")):
         return "weight format not stated"
     weight = str(row["weight_dtype"])
-    if weight == "mxfp4" and out["engine"] == "llama.cpp":
+    if weight == "mxfp4" and out["engine"] in GGUF_ENGINES:
         weight = "mxfp4_moe"  # GGUF files keep what is not an expert in q8_0
     found = weight_format(weight, row["gpu"].startswith(("mi", "radeon", "rx-")))
     if found is None:
@@ -284,7 +287,7 @@ def _degrees(row: dict[str, Any], notes: str, out: dict[str, Any]) -> str:
     got = {k: _number(row.get(k)) for k in ("num_gpus", "tp", "pp", "ep", "dp")}
     got = {k: 0.0 if v != v else v for k, v in got.items()}
     ours = isinstance(row.get("engine_raw"), str)  # others count GPUs as tp where none is
-    if out["engine"] == "llama.cpp" and "row split" not in notes and not ours:
+    if out["engine"] in GGUF_ENGINES and "row split" not in notes and not ours:
         got.update(tp=0.0, pp=0.0, ep=0.0, dp=0.0)
     gpus = got["num_gpus"] or max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)
     made = max(got["tp"], 1) * max(got["pp"], 1) * max(got["dp"], 1)

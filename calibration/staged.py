@@ -26,8 +26,8 @@ from roofline.residual import NUMBERS, Labels
 
 KINDS = {
     "vllm": "served", "sglang": "served", "trtllm": "served", "tgi": "served",
-    "llama.cpp": "local", "openvino": "other", "optimum-habana": "other",
-    "transformers": "other",
+    "llama.cpp": "local", "llamafile": "local", "openvino": "other",
+    "optimum-habana": "other", "transformers": "other",
 }  # fmt: skip
 """Engines that batch requests continuously; that run one sequence from a file; others."""
 

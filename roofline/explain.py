@@ -129,7 +129,7 @@ def explain(
         As for `roofline.predict`.
     """
     chosen, device = as_model(model), as_accelerator(gpu)
-    engine = as_engine(asked.pop("engine", ""), device)
+    engine = as_engine(asked.pop("engine", ""), device, asked.get("engine_year"))
     if asked.get("max_batched_tokens"):
         engine = with_chunk(engine, int(asked["max_batched_tokens"]))
     estimate = predict(chosen, device, engine=engine, correction=correction, **asked)

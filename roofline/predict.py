@@ -23,7 +23,7 @@ from roofline.physics.plan import ARITHMETIC
 from roofline.pricing import BOUNDS
 from roofline.residual import QUANTITIES, STANDINGS
 from roofline.scenarios import read_scenarios
-from roofline.setups import FormatNames, as_accelerator, as_engine, as_model, weight_name
+from roofline.setups import FormatNames, as_accelerator, as_model, weight_name
 from roofline.table import CHUNK, DEGREES, predict_table, resolve
 from specs.accelerator import Accelerator
 from specs.engine import Engine, get_engine
@@ -93,7 +93,7 @@ def predict(
     power_limit_w : float, optional
         Power limit per GPU below its default.
     engine_year : int, optional
-        Year of the engine's version, today's by default; only a correction looks at it.
+        Year of the engine's version, today's by default: older releases do some things otherwise.
     max_batched_tokens : int, optional
         Tokens that a pass may carry; the engine's default if left out.
     held_steps : float
@@ -131,7 +131,7 @@ def predict(
     columns = {
         "model": [chosen],
         "gpu": [device],
-        "engine": [as_engine(engine, device)],
+        "engine": [engine],
         "weight_dtype": weight_dtype,
         "kv_dtype": kv_dtype,
         "act_dtype": act_dtype,
@@ -325,7 +325,7 @@ def _server_flags(case: _Case) -> str:
     if case.setup.layout.pp > 1:
         flags += f" --pipeline-parallel-size {case.setup.layout.pp}"
     chunk, name = case.setup.engine.prefill_chunk_tokens, case.setup.engine.name
-    if chunk != get_engine(name).prefill_chunk_tokens:
+    if chunk != get_engine(name, case.setup.engine.until_year).prefill_chunk_tokens:
         option = "--max-num-batched-tokens" if name == "vllm" else "--chunked-prefill-size"
         flags += f" {option} {chunk}"
     return flags

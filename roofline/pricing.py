@@ -16,6 +16,7 @@ from roofline.physics.memory import MemoryUse, memory_use
 from roofline.physics.memory import sequence_cache_bytes as cache_bytes
 from roofline.physics.phases import PhaseCost
 from roofline.residual import QUANTITIES, Ask
+from specs.engine import Engine
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 
@@ -166,10 +167,16 @@ def _rhythm(setup: Setup, work: Work, running: FloatArray, waiting: FloatArray) 
         spread_frac=zero + work.spread_frac,
         prompt_tokens=work.new_tokens,
         chunks=work.new_tokens / chunk if chunk else zero,
-        held_steps=zero + work.held_steps,
+        held_steps=held_steps(setup.engine, work),
         mixes=setup.engine.mixes_prefill,
         instant=setup.engine.request_s <= 0.0,
     )
+
+
+def held_steps(engine: Engine, work: Work) -> FloatArray:
+    """Decode steps that prompts wait: as asked for, else as the engine does by itself."""
+    asked = np.zeros_like(work.batch) + work.held_steps
+    return np.where(asked > 0.0, asked, engine.held_steps)
 
 
 def _caches_s(setup: Setup, work: Work, devices: CaseDevices, decoding: FloatArray) -> FloatArray:

@@ -39,13 +39,13 @@ OTHER_COLUMNS = {
 requests are drawn from, over its mean; 0, the default, makes them all alike, as the
 engines' own benchmarks do. Requests that are alike end together, and their successors
 queue for the prefill together. `engine_year` is the year that the engine's version is of,
-NaN for today's; only a learned correction looks at it.
+NaN for today's: it picks the release of the engine's profile.
 
 `max_batched_tokens` is what a pass may carry (vLLM ``max_num_batched_tokens``, SGLang
 ``chunked_prefill_size``, TensorRT-LLM ``max_num_tokens``); 0 is the engine's default.
 `held_steps` are the decode steps that an engine at work lets a new prompt wait before it
 takes it in, in the mean: TensorRT-LLM's ``batch_wait_timeout_iters``, or half of SGLang's
-``scheduler_recv_interval``; engines hold none back by default."""
+``scheduler_recv_interval``; 0 is the engine's default, which is none but for TGI."""
 
 ALIASES = {
     "isl": "input_len",
@@ -242,7 +242,7 @@ def group_keys(scenarios: Scenarios, names: Sequence[str]) -> NDArray[np.int64]:
             key = key * len(values) + codes
         else:
             column = scenarios.numbers[name]
-            if column.size and (column == column[0]).all():
+            if column.size and ((column == column[0]).all() or np.isnan(column).all()):
                 continue
             distinct, inverse = np.unique(column, return_inverse=True)
             key = key * len(distinct) + inverse

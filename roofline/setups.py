@@ -60,13 +60,16 @@ def as_accelerator(value: Any) -> Accelerator:
     return get_accelerator(_word("gpu", value))
 
 
-def as_engine(value: Any, accelerator: Accelerator) -> Engine:
-    """The engine named; by default vLLM, and llama.cpp on CPUs and integrated GPUs."""
+def as_engine(value: Any, accelerator: Accelerator, year: float | None = None) -> Engine:
+    """The engine named; by default vLLM, and llama.cpp on CPUs and integrated GPUs.
+
+    `year` is the one that its version is of; none or NaN for today's.
+    """
     if isinstance(value, Engine):
         return value
     if value == "":
-        return get_engine("llama.cpp" if accelerator.kind in ("cpu", "igpu") else "vllm")
-    return get_engine(_word("engine", value))
+        value = "llama.cpp" if accelerator.kind in ("cpu", "igpu") else "vllm"
+    return get_engine(_word("engine", value), year if year and year == year else 0)
 
 
 @lru_cache(maxsize=1024)

@@ -46,7 +46,8 @@ MIN_TASK = 1024
 
 DEGREES = ("num_gpus", "tp", "pp", "ep", "dp")
 _GROUPED = (
-    "model", "engine", "weight_dtype", "kv_dtype", "act_dtype", "max_batched_tokens", *DEGREES,
+    "model", "engine", "weight_dtype", "kv_dtype", "act_dtype",
+    "max_batched_tokens", "engine_year", *DEGREES,
 )  # fmt: skip
 _CHECKED = ("engine", "weight_dtype", "act_dtype", "gpu")
 
@@ -220,7 +221,7 @@ def resolve(
 ) -> tuple[Setup, FormatNames]:
     """Return the setup that a row asks for, and the names of its formats."""
     text = {name: values[index[row]] for name, (values, index) in table.text.items()}
-    engine = as_engine(text["engine"], device)
+    engine = as_engine(text["engine"], device, float(table.numbers["engine_year"][row]))
     if chunk := int(table.numbers["max_batched_tokens"][row]):
         engine = with_chunk(engine, chunk)
     degrees = {name: int(table.numbers[name][row]) for name in DEGREES}

@@ -49,6 +49,8 @@ class Engine:
         the time. True for ``ideal`` alone.
     graph_decode : bool
         Decode steps replay a captured graph: host launches are off the path.
+    eager_apis : tuple of str
+        Interfaces (``Accelerator.api``) on which nothing is captured all the same.
     kernel_floor_s, attention_floor_s : float
         Shortest device time of a small kernel, of an attention kernel.
     host_launch_s : float
@@ -83,6 +85,9 @@ class Engine:
     unpack_frac : float
         Share of a device's integer rate at which kernels unpack block-quantised weights; 0
         where unpacking takes no time of its own.
+    plain_ops : tuple of (str, float)
+        Lane instructions per 16-bit weight of a product of one row by the interface that
+        launches it, at `unpack_frac` too; none for interfaces that are not named.
     overlap_loss_frac : float
         How badly the arithmetic of a product and its traffic overlap: 0 perfectly, 1 not at
         all (``shares.blended``).
@@ -93,6 +98,9 @@ class Engine:
         Most prompt tokens in one step; 0 prefills the whole batch in one.
     mixes_prefill : bool
         A step may carry prompt chunks and decode tokens together.
+    held_steps : float
+        Decode steps that an engine at work lets a new prompt wait before it takes it in, in
+        the mean and unless told otherwise.
     int8_products : bool
         Products with integer-quantised weights run on 8-bit integers (llama.cpp's MMQ)
         instead of dequantising to 16 bits.
@@ -127,6 +135,10 @@ class Engine:
         The same under load, and for models that generate nothing; empty if there is none.
     source : str
         Where the constants come from.
+    until_year : int
+        Last year of the releases that it is of; 0 is today's.
+    base : str
+        Engine whose kernels it is a build of; empty for none.
     """
 
     name: str
@@ -176,17 +188,24 @@ class Engine:
     unpack_frac: float = 0.0
     overlap_loss_frac: float = 0.0
     gap_s: tuple[tuple[str, float], ...] = ()
+    eager_apis: tuple[str, ...] = ()
+    held_steps: float = 0.0
+    plain_ops: tuple[tuple[str, float], ...] = ()
+    until_year: int = 0
+    base: str = ""
 
     def __post_init__(self) -> None:
         for name in ("compute_frac", "memory_frac", "attention_frac", "link_frac"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise SpecDataError(f"engine {self.name!r}: {name} must be in (0, 1].")
-        unknown = sorted({api for api, _ in self.gap_s} - set(APIS))
-        if unknown:
-            raise SpecDataError(
-                f"engine {self.name!r}: gap_s names {', '.join(unknown)}; interfaces are "
-                f"{', '.join(APIS)}."
-            )
+        for name in ("gap_s", "plain_ops", "eager_apis"):
+            named = getattr(self, name)
+            apis = named if name == "eager_apis" else dict(named)
+            if unknown := sorted(set(apis) - set(APIS)):
+                raise SpecDataError(
+                    f"engine {self.name!r}: {name} names {', '.join(unknown)}; interfaces are "
+                    f"{', '.join(APIS)}."
+                )
         for name in ("cache_frac", "unpack_frac", "overlap_loss_frac"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SpecDataError(f"engine {self.name!r}: {name} must be in [0, 1].")
@@ -199,9 +218,16 @@ def list_engines() -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(".toml") for path in ENGINES_DIR.glob("*.toml")))
 
 
-@lru_cache(maxsize=64)
-def get_engine(name: str) -> Engine:
+@lru_cache(maxsize=256)
+def get_engine(name: str, year: float = 0) -> Engine:
     """Engine profile called `name`.
+
+    Parameters
+    ----------
+    name : str
+    year : float
+        Year that the engine's version is of: older releases do some things otherwise
+        (``[until.YEAR]`` of its file); 0 is today's.
 
     Raises
     ------
@@ -219,8 +245,22 @@ def get_engine(name: str) -> Engine:
         raise UnknownNameError(
             f"no engine is called {name!r}; profiles are {', '.join(known)}.{hint}"
         )
-    text = (ENGINES_DIR / f"{key}.toml").read_text(encoding="utf-8")
-    return _engine(key, tomllib.loads(text))
+    releases = _releases(key)
+    last = min((until for until in releases if until >= year), default=0) if year else 0
+    return releases[last]
+
+
+@lru_cache(maxsize=64)
+def _releases(key: str) -> dict[int, Engine]:
+    """Profiles of an engine by the last year of the releases they are of; 0 is today's."""
+    raw = tomllib.loads((ENGINES_DIR / f"{key}.toml").read_text(encoding="utf-8"))
+    if base := raw.get("base"):
+        raw = {**tomllib.loads((ENGINES_DIR / f"{base}.toml").read_text(encoding="utf-8")), **raw}
+    older = raw.pop("until", {})
+    found = {0: _engine(key, raw)}
+    for year, differences in older.items():
+        found[int(year)] = _engine(key, {**raw, **differences, "until_year": int(year)})
+    return found
 
 
 def _engine(key: str, raw: dict[str, Any]) -> Engine:
@@ -235,5 +275,7 @@ def _engine(key: str, raw: dict[str, Any]) -> Engine:
             f"missing {missing or 'none'}."
         )
     values["vendors"] = tuple(values["vendors"])
-    values["gap_s"] = tuple((str(api), float(gap)) for api, gap in values.get("gap_s", {}).items())
+    values["eager_apis"] = tuple(values.get("eager_apis", ()))
+    for name in ("gap_s", "plain_ops"):
+        values[name] = tuple((str(api), float(each)) for api, each in values.get(name, {}).items())
     return Engine(name=key, **values)

@@ -108,7 +108,7 @@ class OperatorCorrection(Correction):
 
     def applies(self, accelerator: Accelerator, engine: Engine) -> bool:
         """Whether kernels like those of the engine were measured on a relative of the device."""
-        return engine.name in ENGINES and facts_of(accelerator).family in FAMILIES
+        return (engine.base or engine.name) in ENGINES and facts_of(accelerator).family in FAMILIES
 
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Whose kernels the shares come from."""

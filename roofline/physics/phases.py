@@ -350,12 +350,13 @@ def _in_turn(sums: _Sums, step: Pass, rates: Rates, engine: Engine) -> _Times:
     """
     present = step.tokens > 0.0
     host_s = engine.host_step_s + engine.host_sequence_s * step.sequences
-    if not (step.decode and engine.graph_decode):
+    launched = rates.launched(step, engine)
+    if np.any(launched):
         launches_s = sums.launches * engine.host_launch_s + sums.layers * engine.host_layer_s
         beside = 1.0 - rates.is_host
         device_s = beside * (sums.memory_s + sums.compute_s + sums.link_s) + sums.floor_s
         swing_s = beside * (sums.compute_swing_s + sums.memory_swing_s)
-        host_s = host_s + mean_excess(launches_s - device_s, swing_s)
+        host_s = host_s + launched * mean_excess(launches_s - device_s, swing_s)
     return sums.compute_s, sums.memory_s, sums.link_s, (sums.floor_s + host_s) * present
 
 

@@ -18,6 +18,7 @@ from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
 from roofline.physics.passes import LinkRates, Pass, Rates
 from roofline.physics.plan import (
+    ARITHMETIC,
     ARITHMETIC_INDEX,
     COLLECTIVES,
     MATRIX,
@@ -30,6 +31,9 @@ from roofline.physics.plan import (
 from roofline.physics.shares import Shares, blended, by_class
 from roofline.physics.unpack import FURTHER_ROW_FRAC
 from specs.engine import Engine
+
+SIXTEEN_BIT = ("fp16", "bf16", "fp16_acc16")
+"""Arithmetic of products whose weights are stored in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +189,10 @@ def _unpacked(
     rows = load.full_units / np.maximum(load.awake, 1e-9)
     further = np.clip(rows, 1.0, max(engine.vector_rows, 1)) - 1.0
     each = load.present * load.awake / (rates.integer_ops_per_s * engine.unpack_frac)
-    longer: FloatArray = np.maximum(
-        compute_s, bundle.unpack_ops * each * (1.0 + FURTHER_ROW_FRAC * further)
-    )
+    ops = bundle.unpack_ops * (1.0 + FURTHER_ROW_FRAC * further)
+    if engine.plain_ops and ARITHMETIC[bundle.arithmetic] in SIXTEEN_BIT:
+        ops = ops + 0.5 * bundle.flops * rates.plain_ops(engine) * (rows <= 1.0)
+    longer: FloatArray = np.maximum(compute_s, ops * each)
     return longer
 
 

@@ -240,5 +240,6 @@ def limits_of(setup: Setup, accelerator: Accelerator, traffic: Traffic) -> Limit
         chunk_tokens=engine.prefill_chunk_tokens,
         max_sequences=engine.max_sequences,
         kv_tokens=tokens,
+        held_steps=round(engine.held_steps),
         request_s=engine.request_s,
     )

@@ -87,6 +87,11 @@ def test_a_model_is_measured_stored_and_shown(tiny, tmp_path, one_thread, capsys
     assert len(Store(store).read()) == 4
 
 
+def _heeding():
+    """Take Ctrl-C as at a terminal: a shell makes what it starts in the background deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_points_and_resume_measures_the_rest(tiny, tmp_path):
     pytest.importorskip("torch")
@@ -98,8 +103,9 @@ def test_ctrl_c_keeps_finished_points_and_resume_measures_the_rest(tiny, tmp_pat
     command += ["--threads", "1", "--no-power", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
+        preexec_fn=_heeding,
+    ) as process:  # fmt: skip
         said = ""
         for line in process.stderr:
             said += line

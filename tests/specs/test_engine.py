@@ -48,3 +48,27 @@ def test_gaps_are_of_interfaces_that_exist():
 def test_an_unknown_engine_lists_those_there_are():
     with pytest.raises(UnknownNameError, match=r"vlm.*vllm"):
         get_engine("vlm")
+
+
+def test_older_releases_differ_where_they_say_and_nowhere_else():
+    today, v0, eager = (get_engine("vllm", year) for year in (0, 2024, 2023))
+    assert (today.until_year, v0.until_year, eager.until_year) == (0, 2024, 2023)
+    assert v0.host_sequence_s > today.host_sequence_s
+    assert not eager.graph_decode and v0.graph_decode
+    assert (v0.compute_frac, v0.kv_block_tokens) == (today.compute_frac, today.kv_block_tokens)
+    assert get_engine("vllm", 2021) is eager
+    assert get_engine("vllm", 2025) is get_engine("vllm", 2100) is today
+    assert get_engine("sglang", 2023) is get_engine("sglang")
+
+
+def test_a_build_of_another_engine_takes_what_it_does_not_state():
+    build, whole = get_engine("llamafile"), get_engine("llama.cpp")
+    assert (build.name, build.base) == ("llamafile", "llama.cpp")
+    assert build.memory_frac == whole.memory_frac
+    assert dict(get_engine("llamafile", 2025).gap_s)["cuda-graphs"] > 0.0
+    assert "cuda-graphs" not in dict(build.gap_s)
+
+
+def test_interfaces_that_capture_nothing_exist():
+    with pytest.raises(SpecDataError, match="vulcan"):
+        replace(get_engine("vllm"), eager_apis=("vulcan",))
