@@ -327,7 +327,7 @@ def _power(
     # No limit takes a device below idle; the answer warns of one that asks for it.
     cap = np.maximum(np.minimum(work.power_limit_w, devices.tdp_w), devices.idle_w)
     prefill_j = prefill.compute_j + prefill.other_j
-    share = np.minimum(decoding, setup.layout.pp) / setup.layout.pp
+    share = setup.decode_parts(decoding) / setup.layout.pp
     step_j = (step.compute_j + step.other_j) * share
     steps = _steps(setup, work)
     idle = devices.idle_w

@@ -163,13 +163,17 @@ class Setup:
         )
         return Stretch(plan=self.encoder or self.decoder, step=step, passes=passes)
 
+    def decode_parts(self, sequences: FloatArray) -> FloatArray:
+        """Parts in which a batch that decodes goes through the stages, all at work at once."""
+        stages = float(self.layout.pp) if self.engine.pipelines_decode else 1.0
+        return np.minimum(sequences, stages)
+
     def decode_stretch(self, sequences: FloatArray, work: Work) -> Stretch:
         """Mean decode step of `sequences` sequences on one replica.
 
-        With pipeline stages the batch goes through in as many parts as there are stages;
-        the step is that of one part.
+        With pipeline stages the batch goes through in parts; the step is that of one.
         """
-        part = np.maximum(sequences / self.layout.pp, np.minimum(sequences, 1.0))
+        part = sequences / np.maximum(self.decode_parts(sequences), 1.0)
         context, cross = work.input_tokens, np.zeros_like(sequences)
         if self.encoder is not None:
             context, cross = np.ones_like(sequences), work.input_tokens

@@ -73,7 +73,7 @@ def activities(setup: Setup, devices: CaseDevices, paced: Paced) -> tuple[Activi
     """
     stages = float(setup.layout.pp)
     rate = devices.rates.mem_bytes_per_s
-    at_once = np.minimum(paced.decoding, stages) / stages
+    at_once = setup.decode_parts(paced.decoding) / stages
     prefill, step = paced.prefill, paced.step
     return (
         activity_of(

@@ -98,6 +98,9 @@ class Engine:
         Most prompt tokens in one step; 0 prefills the whole batch in one.
     mixes_prefill : bool
         A step may carry prompt chunks and decode tokens together.
+    pipelines_decode : bool
+        With pipeline stages a batch that decodes goes through in as many parts as there are
+        stages, which work at once; False: whole, one stage after the other.
     held_steps : float
         Decode steps that an engine at work lets a new prompt wait before it takes it in, in
         the mean and unless told otherwise.
@@ -188,6 +191,7 @@ class Engine:
     unpack_frac: float = 0.0
     overlap_loss_frac: float = 0.0
     gap_s: tuple[tuple[str, float], ...] = ()
+    pipelines_decode: bool = True
     eager_apis: tuple[str, ...] = ()
     held_steps: float = 0.0
     plain_ops: tuple[tuple[str, float], ...] = ()

@@ -31,8 +31,8 @@ from specs.accelerator import Accelerator
 from specs.engine import Engine
 from specs.node import get_interconnect
 
-ENGINES = ("vllm", "sglang", "trtllm", "tgi", "transformers", "llama.cpp")
-"""Engines that run the kernels measured, or ones like them."""
+ENGINES = ("vllm", "sglang", "trtllm", "tgi", "transformers")
+"""Engines that run the kernels measured, or ones like them; llama.cpp has its own."""
 
 FAMILIES = (
     "ampere",
@@ -108,7 +108,7 @@ class OperatorCorrection(Correction):
 
     def applies(self, accelerator: Accelerator, engine: Engine) -> bool:
         """Whether kernels like those of the engine were measured on a relative of the device."""
-        return (engine.base or engine.name) in ENGINES and facts_of(accelerator).family in FAMILIES
+        return engine.name in ENGINES and facts_of(accelerator).family in FAMILIES
 
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Whose kernels the shares come from."""

@@ -103,3 +103,16 @@ def test_latency_is_first_token_and_steps(card):
     assert estimate.prefill_tok_per_s == pytest.approx(4 * 100 / estimate.ttft_s, rel=1e-12)
     assert estimate.decode_tok_per_s == pytest.approx(4 / estimate.tpot_s, rel=1e-12)
     assert estimate.output_tok_per_s == pytest.approx(4 * 11 / estimate.e2e_s, rel=1e-12)
+
+
+def test_a_batch_that_decodes_goes_through_llama_cpps_devices_whole():
+    # Layers are dealt to four cards, which work one after the other on all rows at once; under
+    # vLLM four parts of one row follow each other through the stages.
+    def tpot_s(engine, batch, pp):
+        return roofline.predict(
+            LLAMA, "RTX 3090", engine=engine, pp=pp, batch=batch, correction=None, input_len=512,
+            output_len=2, weight_dtype="q8_0" if engine == "llama.cpp" else "",
+        ).tpot_s  # fmt: skip
+
+    assert tpot_s("llama.cpp", 8, 4) == pytest.approx(tpot_s("llama.cpp", 8, 1), rel=0.01)
+    assert tpot_s("vllm", 4, 4) == pytest.approx(tpot_s("vllm", 1, 4), rel=1e-9)
