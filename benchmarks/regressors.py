@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks.figures import load_figures
 from calibration.dataset import joined, log_ratios
-from calibration.evaluate import FOLDS, TARGETS_FITTED, priced_rows, reportable, unseen_fold
+from calibration.evaluate import FOLDS, priced_rows, reportable, unseen_fold
 from calibration.residuals import (
     described,
     fit_staged,
@@ -157,7 +157,7 @@ def compare(
             with threadpool_limits(limits=1):
                 for train, test in parts:
                     if name == "ours":
-                        ours = fit_staged(train, what, effects=TARGETS_FITTED[what])
+                        ours = fit_staged(train, what)
                         answer = predict_rows(ours, test)
                     elif make is None:
                         answer = np.zeros(len(test))

@@ -28,10 +28,8 @@ from roofline.physics.power import PowerConstants
 
 FOLDS = 10
 
-TARGETS_FITTED = {"ttft": True, "tpot": False}
-"""Targets of residual models, and whether models and devices get effects of their own. With
-effects TPOT was further off on known devices (11% against 8%), TTFT nearer by device (19%
-against 27%): queues and start-up are a deployment's own, the pace of decoding is not."""
+TARGETS_FITTED = ("ttft", "tpot")
+"""Targets of residual models; latencies and rates of whole requests follow from them."""
 
 NO_INTERVALS = {
     name: {"all": dict.fromkeys(METRICS, (0.0, 0.0))} for name in ("measured here", "interpolated")
@@ -107,10 +105,7 @@ def fitted_correction(
     """Fit everything but intervals to `rows`, from `priced_rows`."""
     counts = rows[trusted(rows)]["is_engine"].value_counts()
     return LearnedCorrection(
-        models={
-            name: fit_staged(rows, name, effects=effects)
-            for name, effects in TARGETS_FITTED.items()
-        },
+        models={name: fit_staged(rows, name) for name in TARGETS_FITTED},
         intervals=given.get("intervals", NO_INTERVALS),
         constants=power_constants(rows),
         kernels=kernels or load_correction(),

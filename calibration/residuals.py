@@ -11,7 +11,16 @@ import pandas as pd
 from calibration.dataset import LABELS, log_ratios
 from calibration.mixed import PartialPooling
 from calibration.split import folds
-from calibration.staged import EFFECTS, KINDS, Block, Staged, trees_of, word_columns
+from calibration.staged import (
+    EFFECT_KINDS,
+    EFFECTS,
+    ERA,
+    KINDS,
+    Block,
+    Staged,
+    trees_of,
+    word_columns,
+)
 from calibration.trees import Trees, grow, mean_of
 from roofline.physics.kernel import FloatArray
 from roofline.residual import NUMBERS, Labels
@@ -33,6 +42,9 @@ LEAST_ROWS = 60
 """A kind of engine with fewer rows gets no trees."""
 
 INNER_FOLDS = 3
+
+LEAST_GAIN = 0.03
+"""Trees that do not bring the median error down by as much of it do not count."""
 
 COUNTED = {
     "known device": ["is_gpu", "is_model", "is_weights"],
@@ -94,7 +106,7 @@ def _features(rows: pd.DataFrame) -> FloatArray:
     return np.concatenate([numbers, word_columns(labels)[:, place]])
 
 
-def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged:
+def fit_staged(rows: pd.DataFrame, name: str) -> Staged:
     """Fit one target on `rows`.
 
     Parameters
@@ -102,8 +114,6 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     rows : DataFrame
         From `dataset.joined` without a correction.
     name : {"ttft", "tpot"}
-    effects : bool
-        Whether models and devices get effects of their own.
     """
     told = target(rows, name)
     good = told.notna().to_numpy() & trusted(rows)
@@ -113,12 +123,22 @@ def fit_staged(rows: pd.DataFrame, name: str, *, effects: bool = True) -> Staged
     taught = _features(rows), y, weights(rows)
     unseen = {split: left_out(rows, taught, split) for split in COUNTED}
     damping = dampings(rows, y, unseen)
-    blocks: tuple[Block, ...] = ()
-    if effects:
-        blocks = _effects(rows, y - unseen["known device"], taught[2])
+    rest = y - _known_shares(rows, damping) * unseen["known device"]
+    blocks = _effects(rows, rest, taught[2], name)
     return Staged(
         grown(rows, taught), damping, _values(rows, "is_gpu"), _values(rows, "is_model"), blocks
     )
+
+
+def _known_shares(
+    rows: pd.DataFrame, damping: Mapping[str, tuple[float, float, float]]
+) -> FloatArray:
+    """Share of trees that each row gets where its device and model were seen."""
+    nothing = (0.0, 0.0, 0.0)
+    columns = [f"is_{name}" for name in ERA]
+    pairs = rows[columns].astype(str).itertuples(index=False, name=None)
+    whole = [(damping.get(engine, nothing), f"{engine}|{era}") for engine, era in pairs]
+    return np.array([damping.get(name, default)[0] for default, name in whole])
 
 
 def _values(rows: pd.DataFrame, column: str) -> dict[str, tuple[str, ...]]:
@@ -203,7 +223,8 @@ def dampings(
 def _best_share(y: FloatArray, unseen: FloatArray) -> float:
     shares = np.linspace(0.0, 1.0, 11)
     losses = np.median(np.abs(y - shares[:, None] * unseen), axis=1)
-    return float(shares[int(np.argmin(losses))])
+    best = int(np.argmin(losses))
+    return float(shares[best]) if losses[best] < (1.0 - LEAST_GAIN) * losses[0] else 0.0
 
 
 def _trust(rows: pd.DataFrame, columns: list[str]) -> float:
@@ -211,12 +232,17 @@ def _trust(rows: pd.DataFrame, columns: list[str]) -> float:
     return count / (count + 1.0)
 
 
-def _effects(rows: pd.DataFrame, rest: FloatArray, weight: FloatArray) -> tuple[Block, ...]:
-    by = [tuple(f"is_{name}" for name in block) for block in EFFECTS]
-    model = PartialPooling(by, iterations=6).fit(rows, rest, weight)
+def _effects(
+    rows: pd.DataFrame, rest: FloatArray, weight: FloatArray, name: str
+) -> tuple[Block, ...]:
+    chosen = rows["is_engine"].map(KINDS).isin(EFFECT_KINDS[name]).to_numpy()
+    if not chosen.any():
+        return ()
+    by = [tuple(f"is_{each}" for each in block) for block in EFFECTS[name]]
+    model = PartialPooling(by, iterations=6).fit(rows[chosen], rest[chosen], weight[chosen])
     return tuple(
         Block(block, kept.prior, kept.levels)
-        for block, kept in zip(EFFECTS, model.effects_, strict=True)
+        for block, kept in zip(EFFECTS[name], model.effects_, strict=True)
     )
 
 

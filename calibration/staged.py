@@ -45,14 +45,21 @@ WORDS = {
 
 FEATURES = (*NUMBERS, *(f"{name}={word}" for name, words in WORDS.items() for word in words))
 
-EFFECTS = (
-    ("model",),
-    ("model", "engine"),
-    ("model", "weights"),
-    ("gpu", "engine"),
-    ("gpu", "engine", "model"),
-)
-"""Groups with an effect of their own."""
+EFFECTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "ttft": (
+        ("model",),
+        ("model", "engine"),
+        ("model", "weights"),
+        ("gpu", "engine"),
+        ("gpu", "engine", "model"),
+    ),
+    "tpot": (("model", "engine"), ("gpu", "engine"), ("gpu", "engine", "model")),
+}
+"""Groups with an effect of their own, by target."""
+
+EFFECT_KINDS = {"ttft": ("served", "local", "other"), "tpot": ("served",)}
+"""Kinds of engine whose rows have effects: queues and start-up are a deployment's own, the pace
+of decoding only where an engine schedules it."""
 
 
 ERA = ("engine", "era")

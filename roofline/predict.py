@@ -280,12 +280,17 @@ def _basis(case: _Case, row: Mapping[str, Any], correction: str) -> Basis:
         arithmetic=runs_as(case.device, ARITHMETIC[int(row["arithmetic"])]),
         mem_bytes_per_s=row["mem_bytes_per_s"],
         sources=dict(case.device.sources),
-        engine_profile=f"{case.setup.engine.name} ({case.setup.engine.source})",
+        engine_profile=_profile_name(case.setup.engine),
         model_source=case.setup.model.source,
         params=float(case.setup.model.params),
         active_params=float(case.setup.model.active_params),
         correction=correction,
     )
+
+
+def _profile_name(engine: Engine) -> str:
+    release = f" until {engine.until_year}" if engine.until_year else ""
+    return f"{engine.name}{release} ({engine.source})"
 
 
 def _check_command(case: _Case) -> str:

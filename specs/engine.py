@@ -254,6 +254,15 @@ def get_engine(name: str, year: float = 0) -> Engine:
     return releases[last]
 
 
+def list_releases() -> tuple[Engine, ...]:
+    """All shipped profiles: each engine's of today, then its older ones, newest first."""
+    return tuple(
+        releases[year]
+        for releases in map(_releases, list_engines())
+        for year in sorted(releases, key=lambda year: -(year or 9999))
+    )
+
+
 @lru_cache(maxsize=64)
 def _releases(key: str) -> dict[int, Engine]:
     """Profiles of an engine by the last year of the releases they are of; 0 is today's."""

@@ -155,9 +155,9 @@ def _models(args: Namespace) -> None:
 
 
 def _engines(args: Namespace) -> None:
-    from specs.engine import get_engine, list_engines
+    from specs.engine import list_releases
 
-    engines = [get_engine(name) for name in list_engines()]
+    engines = list_releases()
     if args.json:
         print_json({"engines": [asdict(engine) for engine in engines]})
         return

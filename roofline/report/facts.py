@@ -106,7 +106,7 @@ def engines_text(engines: Iterable[Engine]) -> str:
         lines.append(
             (
                 engine.name,
-                engine.title,
+                engine.title + (f", until {engine.until_year}" if engine.until_year else ""),
                 f"{engine.compute_frac:.0%}",
                 f"{engine.memory_frac:.0%}",
                 f"{engine.link_frac:.0%}",

@@ -146,6 +146,7 @@ def test_a_file_that_is_no_table_is_one_line_and_exit_2(tmp_path, capsys, conten
     [
         ("llama.cpp (CUDA)", "llama.cpp"),
         ("ollama", "llama.cpp"),
+        ("llama.cpp (llamafile)", "llamafile"),
         ("dynamo-trtllm", "trtllm"),
         ("mori-sglang", "sglang"),
         ("tgis (IBM fork of TGI)", "tgi"),
