@@ -43,7 +43,7 @@ LEAST_ROWS = 60
 
 INNER_FOLDS = 3
 
-LEAST_GAIN = 0.03
+LEAST_GAIN = 0.1
 """Trees that do not bring the median error down by as much of it do not count."""
 
 COUNTED = {

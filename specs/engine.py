@@ -30,6 +30,9 @@ _ALIASES = {
     "text-generation-inference": "tgi",
 }
 
+BY_API = ("gap_s", "plain_ops", "cache_ops")
+"""Constants stated by the interface that launches kernels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -88,6 +91,9 @@ class Engine:
     plain_ops : tuple of (str, float)
         Lane instructions per 16-bit weight of a product of one row by the interface that
         launches it, at `unpack_frac` too; none for interfaces that are not named.
+    cache_ops : tuple of (str, float)
+        Likewise per element of the KV cache and query head that a decode step reads, where
+        attention is not one kernel that all query heads of a KV head share.
     overlap_loss_frac : float
         How badly the arithmetic of a product and its traffic overlap: 0 perfectly, 1 not at
         all (``shares.blended``).
@@ -195,6 +201,7 @@ class Engine:
     eager_apis: tuple[str, ...] = ()
     held_steps: float = 0.0
     plain_ops: tuple[tuple[str, float], ...] = ()
+    cache_ops: tuple[tuple[str, float], ...] = ()
     until_year: int = 0
     base: str = ""
 
@@ -202,7 +209,7 @@ class Engine:
         for name in ("compute_frac", "memory_frac", "attention_frac", "link_frac"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise SpecDataError(f"engine {self.name!r}: {name} must be in (0, 1].")
-        for name in ("gap_s", "plain_ops", "eager_apis"):
+        for name in (*BY_API, "eager_apis"):
             named = getattr(self, name)
             apis = named if name == "eager_apis" else dict(named)
             if unknown := sorted(set(apis) - set(APIS)):
@@ -289,6 +296,6 @@ def _engine(key: str, raw: dict[str, Any]) -> Engine:
         )
     values["vendors"] = tuple(values["vendors"])
     values["eager_apis"] = tuple(values.get("eager_apis", ()))
-    for name in ("gap_s", "plain_ops"):
+    for name in BY_API:
         values[name] = tuple((str(api), float(each)) for api, each in values.get(name, {}).items())
     return Engine(name=key, **values)

@@ -43,6 +43,10 @@ def mixer_costs(
         memory_frac = engine.cache_frac or memory_frac if step.decode else memory_frac
         flops, moved = work.flops, work.moved_bytes
         compute_s = work.at_peak_s / frac + work.special_s
+        if engine.cache_ops and step.decode:
+            lanes = rates.integer_ops_per_s * engine.unpack_frac
+            each = 0.5 * work.flops * rates.by_api(engine.cache_ops)  # multiply-adds
+            compute_s = np.maximum(compute_s, each / lanes)
     return MixerCosts(
         flops=flops,
         moved_bytes=moved,

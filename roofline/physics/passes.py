@@ -64,13 +64,10 @@ class Rates:
 
     def gap_s(self, engine: Engine) -> FloatArray | float:
         """Further time per kernel by the interface of each case's device."""
-        return self._by_api(engine.gap_s)
+        return self.by_api(engine.gap_s)
 
-    def plain_ops(self, engine: Engine) -> FloatArray | float:
-        """Lane instructions per 16-bit weight of a product of one row, likewise."""
-        return self._by_api(engine.plain_ops)
-
-    def _by_api(self, stated: tuple[tuple[str, float], ...]) -> FloatArray | float:
+    def by_api(self, stated: tuple[tuple[str, float], ...]) -> FloatArray | float:
+        """A constant of an engine as the interface of each case's device has it."""
         if not stated:
             return 0.0
         values = dict(stated)
@@ -81,7 +78,7 @@ class Rates:
         """1 where the kernels of a pass are launched one by one, 0 where a graph replays them."""
         if not (step.decode and engine.graph_decode):
             return 1.0
-        return self._by_api(tuple((api, 1.0) for api in engine.eager_apis))
+        return self.by_api(tuple((api, 1.0) for api in engine.eager_apis))
 
     def shares_under(self, engine: Engine) -> Shares | None:
         """Shares that apply under an engine: none on the ideal machine."""

@@ -191,7 +191,7 @@ def _unpacked(
     each = load.present * load.awake / (rates.integer_ops_per_s * engine.unpack_frac)
     ops = bundle.unpack_ops * (1.0 + FURTHER_ROW_FRAC * further)
     if engine.plain_ops and ARITHMETIC[bundle.arithmetic] in SIXTEEN_BIT:
-        ops = ops + 0.5 * bundle.flops * rates.plain_ops(engine) * (rows <= 1.0)
+        ops = ops + 0.5 * bundle.flops * rates.by_api(engine.plain_ops) * (rows <= 1.0)
     longer: FloatArray = np.maximum(compute_s, ops * each)
     return longer
 

@@ -72,7 +72,7 @@ def test_sixteen_bits_of_2024_were_read_at_the_pace_of_lanes():
     # the bandwidth, and hardly feels it. Formats of fewer bits ran by another kernel.
     def ratio(gpu, weight):
         asked = {"engine": "llama.cpp", "weight_dtype": weight}
-        return _tpot_s(gpu, engine_year=2024, **asked) / _tpot_s(gpu, **asked)
+        return _tpot_s(gpu, engine_year=2024, **asked) / _tpot_s(gpu, engine_year=2025, **asked)
 
     assert 1.25 < ratio("H100 PCIe", "fp16") < 1.5
     assert 1.0 < ratio("RTX 4090", "fp16") < 1.08
@@ -80,9 +80,29 @@ def test_sixteen_bits_of_2024_were_read_at_the_pace_of_lanes():
     assert ratio("m2-ultra-76", "fp16") == 1.0
 
 
+def test_without_flash_attention_each_query_head_reads_the_cache():
+    # llama.cpp until 2025 on an A100 (108 SMs of 64 lanes at 1.41 GHz, 0.7 of them: 6.82e12/s):
+    # 12 instructions for each of 32 layers * 8 KV heads * 256 elements * 4 queries a key, so
+    # 262 144 * 12 / 6.82e12 = 0.461 us per token of context; bytes alone take
+    # 131 072 / (0.65 * 1.935e12) = 0.104 us. With twice the keys, 8,192 against 4,096:
+    def added_s(year):
+        few, many = (
+            predict(
+                LLAMA, "A100 PCIe 80GB", engine="llama.cpp", weight_dtype="q4_0",
+                input_len=length, output_len=2, engine_year=year,
+            ).tpot_s
+            for length in (4096, 8192)
+        )  # fmt: skip
+        return many - few
+
+    assert added_s(2025) == pytest.approx(4096 * 0.461e-6, rel=0.02)
+    assert added_s(None) == pytest.approx(4096 * 0.104e-6, rel=0.02)
+
+
 def test_several_rows_run_on_tiles():
     asked = {"engine": "llama.cpp", "weight_dtype": "fp16", "batch": 16}
-    assert _tpot_s("H100 PCIe", engine_year=2024, **asked) == _tpot_s("H100 PCIe", **asked)
+    older, newer = (_tpot_s("H100 PCIe", engine_year=year, **asked) for year in (2024, 2025))
+    assert older == newer
 
 
 def test_a_prompt_waits_under_tgi_as_long_as_it_is_told_to_under_others():
