@@ -43,7 +43,7 @@ LEAST_ROWS = 60
 
 INNER_FOLDS = 3
 
-LEAST_GAIN = 0.1
+LEAST_GAIN = 0.05
 """Trees that do not bring the median error down by as much of it do not count."""
 
 COUNTED = {
@@ -216,7 +216,8 @@ def dampings(
             _best_share(y[place], unseen[split][place]) * _trust(whole, columns)
             for split, columns in COUNTED.items()
         )
-        found[name] = known, device, model
+        # What carries over to no device and no model is noise where both are known, too.
+        found[name] = known * (device + model > 0.0), device, model
     return found
 
 

@@ -66,15 +66,15 @@ def test_years_that_cannot_be_are_refused():
 
 
 def test_sixteen_bits_of_2024_were_read_at_the_pace_of_lanes():
-    # llama.cpp on H100 PCIe: 11 instructions for each of 7.5e9 weights, 114 SMs of 64 lanes
-    # at 1.755 GHz, 0.7 of them: 82.5e9 / 8.96e12 = 9.2 ms, more than 15 GB at 0.89 of
+    # llama.cpp on H100 PCIe: 13 instructions for each of 7.5e9 weights, 114 SMs of 64 lanes
+    # at 1.755 GHz, 0.7 of them: 97.5e9 / 8.96e12 = 10.9 ms, more than 15 GB at 0.89 of
     # 2.04 TB/s take (8.3 ms); the two overlap in part. An RTX 4090 has more lanes and half
     # the bandwidth, and hardly feels it. Formats of fewer bits ran by another kernel.
     def ratio(gpu, weight):
         asked = {"engine": "llama.cpp", "weight_dtype": weight}
         return _tpot_s(gpu, engine_year=2024, **asked) / _tpot_s(gpu, engine_year=2025, **asked)
 
-    assert 1.25 < ratio("H100 PCIe", "fp16") < 1.5
+    assert 1.4 < ratio("H100 PCIe", "fp16") < 1.7
     assert 1.0 < ratio("RTX 4090", "fp16") < 1.08
     assert ratio("H100 PCIe", "q8_0") == 1.0
     assert ratio("m2-ultra-76", "fp16") == 1.0
