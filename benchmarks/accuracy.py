@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.baselines import by_baselines
+from benchmarks.measured import GGUF_ENGINES
 from calibration.dataset import METRICS, joined
 from calibration.evaluate import (
     FOLDS,
@@ -42,7 +43,7 @@ def _data_centre(rows: pd.DataFrame) -> pd.Series:
 
 def _local(rows: pd.DataFrame) -> pd.Series:
     return (
-        rows["is_engine"].isin(("llama.cpp", "llamafile"))
+        rows["is_engine"].isin(GGUF_ENGINES)
         & rows["is_kind"].isin(("gpu", "igpu"))
         & rows["is_memory"].ne("hbm")
     )

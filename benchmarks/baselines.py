@@ -99,8 +99,8 @@ def _weight_bytes(name: str) -> float:
 
 
 ENGINES = (
-    "llama.cpp", "llamafile", "openvino", "optimum-habana", "sglang", "tgi", "transformers",
-    "trtllm", "vllm",
+    "llama.cpp", "llamafile", "ollama", "openvino", "optimum-habana", "sglang", "tgi",
+    "transformers", "trtllm", "vllm",
 )  # fmt: skip
 
 

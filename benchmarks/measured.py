@@ -26,7 +26,7 @@ from specs.precision import get_precision
 
 DATA = Path(__file__).parent / "data"
 
-GGUF_ENGINES = ("llama.cpp", "llamafile")
+GGUF_ENGINES = ("llama.cpp", "llamafile", "ollama")
 """Engines that run GGUF files."""
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")

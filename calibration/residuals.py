@@ -16,6 +16,7 @@ from calibration.staged import (
     EFFECTS,
     ERA,
     KINDS,
+    SHARED,
     Block,
     Staged,
     trees_of,
@@ -43,7 +44,7 @@ LEAST_ROWS = 60
 
 INNER_FOLDS = 3
 
-LEAST_GAIN = 0.05
+LEAST_GAIN = 0.03
 """Trees that do not bring the median error down by as much of it do not count."""
 
 COUNTED = {
@@ -241,9 +242,17 @@ def _effects(
         return ()
     by = [tuple(f"is_{each}" for each in block) for block in EFFECTS[name]]
     model = PartialPooling(by, iterations=6).fit(rows[chosen], rest[chosen], weight[chosen])
-    return tuple(
-        Block(block, kept.prior, kept.levels)
-        for block, kept in zip(EFFECTS[name], model.effects_, strict=True)
+    columns = [f"is_{each}" for each in SHARED[name]]
+    served = rows["is_engine"].map(KINDS).eq("served").to_numpy()
+    sizes = rows[served].groupby(columns).size()
+    shared = {
+        "|".join(level): (model.intercept_, 0.0, int(size))
+        for level, size in zip(sizes.index.to_frame().to_numpy(str), sizes, strict=True)
+    }
+    drawn = zip(EFFECTS[name], model.effects_, strict=True)
+    return (
+        *(Block(block, kept.prior, kept.levels) for block, kept in drawn),
+        Block(SHARED[name], 0.0, shared),
     )
 
 

@@ -26,7 +26,7 @@ from roofline.residual import NUMBERS, Labels
 
 KINDS = {
     "vllm": "served", "sglang": "served", "trtllm": "served", "tgi": "served",
-    "llama.cpp": "local", "llamafile": "local", "openvino": "other",
+    "llama.cpp": "local", "llamafile": "local", "ollama": "local", "openvino": "other",
     "optimum-habana": "other", "transformers": "other",
 }  # fmt: skip
 """Engines that batch requests continuously; that run one sequence from a file; others."""
@@ -56,6 +56,10 @@ EFFECTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "tpot": (("model", "engine"), ("gpu", "engine"), ("gpu", "engine", "model")),
 }
 """Groups with an effect of their own, by target."""
+
+SHARED: dict[str, tuple[str, ...]] = {"ttft": ("engine",), "tpot": ("gpu", "engine", "model")}
+"""Groups of servers that what all rows share, around which effects are drawn, counts for: queues
+are longer than priced everywhere, steps only where they were measured."""
 
 EFFECT_KINDS = {"ttft": ("served", "local", "other"), "tpot": ("served",)}
 """Kinds of engine whose rows have effects: queues and start-up are a deployment's own, the pace

@@ -246,11 +246,20 @@ def check_formats(
         )
 
 
+@lru_cache(maxsize=1024)
+def _sampling(engine: Engine, vocab_size: int) -> Engine:
+    """The engine with what sampling from a vocabulary takes in its time per sequence."""
+    sampling_s = engine.host_vocab_s * vocab_size
+    return replace(engine, host_sequence_s=engine.host_sequence_s + sampling_s, host_vocab_s=0.0)
+
+
 _SETUPS: dict[tuple[Any, ...], Setup] = {}
 
 
 def setup_of(model: Model, layout: Layout, names: FormatNames, engine: Engine) -> Setup:
     """Return the compiled setup, made once per model, layout, formats and engine."""
+    if engine.host_vocab_s:
+        engine = _sampling(engine, model.vocab_size)
     key = (id(model), layout, names, engine.name, id(engine))
     kept = _SETUPS.get(key)
     if kept is None or kept.model is not model:

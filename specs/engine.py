@@ -65,6 +65,9 @@ class Engine:
     host_step_s, host_sequence_s : float
         Host time per engine step, and per running sequence and step (scheduling,
         sampling, detokenising) that the device waits for.
+    host_vocab_s : float
+        Further host time per running sequence and step for each entry of the vocabulary, where
+        the host samples from all of them.
     request_s : float
         Time per request outside the model: tokenising, queue hand-over, HTTP.
     compute_frac, memory_frac, attention_frac, link_frac : float
@@ -200,6 +203,7 @@ class Engine:
     pipelines_decode: bool = True
     eager_apis: tuple[str, ...] = ()
     held_steps: float = 0.0
+    host_vocab_s: float = 0.0
     plain_ops: tuple[tuple[str, float], ...] = ()
     cache_ops: tuple[tuple[str, float], ...] = ()
     until_year: int = 0

@@ -145,7 +145,7 @@ def test_a_file_that_is_no_table_is_one_line_and_exit_2(tmp_path, capsys, conten
     ("name", "profile"),
     [
         ("llama.cpp (CUDA)", "llama.cpp"),
-        ("ollama", "llama.cpp"),
+        ("ollama", "ollama"),
         ("llama.cpp (llamafile)", "llamafile"),
         ("dynamo-trtllm", "trtllm"),
         ("mori-sglang", "sglang"),
