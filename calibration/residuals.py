@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,6 @@ from calibration.dataset import LABELS, log_ratios
 from calibration.mixed import PartialPooling
 from calibration.split import folds
 from calibration.staged import (
-    EFFECT_KINDS,
     EFFECTS,
     ERA,
     KINDS,
@@ -125,7 +124,7 @@ def fit_staged(rows: pd.DataFrame, name: str) -> Staged:
     unseen = {split: left_out(rows, taught, split) for split in COUNTED}
     damping = dampings(rows, y, unseen)
     rest = y - _known_shares(rows, damping) * unseen["known device"]
-    blocks = _effects(rows, rest, taught[2], name)
+    blocks = drawn_effects(rows, rest, taught[2], name)
     return Staged(
         grown(rows, taught), damping, _values(rows, "is_gpu"), _values(rows, "is_model"), blocks
     )
@@ -234,35 +233,34 @@ def _trust(rows: pd.DataFrame, columns: list[str]) -> float:
     return count / (count + 1.0)
 
 
-def _effects(
+def drawn_effects(
     rows: pd.DataFrame, rest: FloatArray, weight: FloatArray, name: str
 ) -> tuple[Block, ...]:
-    chosen = rows["is_engine"].map(KINDS).isin(EFFECT_KINDS[name]).to_numpy()
+    """Effects of groups for what trees leave, drawn around what all rows share."""
+    kinds = rows["is_engine"].map(KINDS)
+    chosen = kinds.isin(SHARED[name]).to_numpy()
     if not chosen.any():
         return ()
     by = [tuple(f"is_{each}" for each in block) for block in EFFECTS[name]]
     model = PartialPooling(by, iterations=6).fit(rows[chosen], rest[chosen], weight[chosen])
-    columns = [f"is_{each}" for each in SHARED[name]]
-    served = rows["is_engine"].map(KINDS).eq("served").to_numpy()
-    sizes = rows[served].groupby(columns).size()
-    shared = {
-        "|".join(level): (model.intercept_, 0.0, int(size))
-        for level, size in zip(sizes.index.to_frame().to_numpy(str), sizes, strict=True)
-    }
     drawn = zip(EFFECTS[name], model.effects_, strict=True)
-    return (
-        *(Block(block, kept.prior, kept.levels) for block, kept in drawn),
-        Block(SHARED[name], 0.0, shared),
+    shared = (
+        _constant(block, rows[kinds.eq(kind)], model.intercept_)
+        for kind, block in SHARED[name].items()
     )
+    return (*(Block(block, kept.prior, kept.levels) for block, kept in drawn), *shared)
+
+
+def _constant(by: tuple[str, ...], rows: pd.DataFrame, effect: float) -> Block:
+    """A block whose levels, those of the rows, have one effect."""
+    if rows.empty:
+        return Block(by, 0.0, {})
+    levels = rows[[f"is_{name}" for name in by]].astype(str).agg("|".join, axis=1)
+    sizes = levels.value_counts()
+    return Block(by, 0.0, {str(name): (effect, 0.0, int(size)) for name, size in sizes.items()})
 
 
 def predict_rows(model: Staged, rows: pd.DataFrame) -> FloatArray:
     """Expected log ratio of rows."""
     labels, place, numbers = described(rows)
     return model.predict(labels, place, numbers)
-
-
-def levels_used(model: Staged, label: Labels) -> Sequence[tuple[str, int]]:
-    """Groups of a label that the model has an effect of, with the rows behind them."""
-    found = [(" ".join(block.by), model.rows_behind(label, block.by)) for block in model.blocks]
-    return [(name, rows) for name, rows in found if rows]

@@ -57,13 +57,14 @@ EFFECTS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Groups with an effect of their own, by target."""
 
-SHARED: dict[str, tuple[str, ...]] = {"ttft": ("engine",), "tpot": ("gpu", "engine", "model")}
-"""Groups of servers that what all rows share, around which effects are drawn, counts for: queues
-are longer than priced everywhere, steps only where they were measured."""
-
-EFFECT_KINDS = {"ttft": ("served", "local", "other"), "tpot": ("served",)}
-"""Kinds of engine whose rows have effects: queues and start-up are a deployment's own, the pace
-of decoding only where an engine schedules it."""
+SHARED: dict[str, dict[str, tuple[str, ...]]] = {
+    "ttft": {"served": ("engine",), "other": ("engine",), "local": ("gpu", "engine", "model")},
+    "tpot": {"served": ("gpu", "engine", "model")},
+}
+"""By target, kinds of engine whose rows have effects, and of which groups of them all that they
+share counts, around which effects are drawn. Queues and start-up are a deployment's own and
+longer than priced everywhere; the pace of decoding is so only where an engine schedules it, and
+only where it was measured."""
 
 
 ERA = ("engine", "era")

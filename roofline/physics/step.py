@@ -14,11 +14,11 @@ import numpy as np
 
 from roofline.physics.bundle import Bundle
 from roofline.physics.kernel import FloatArray, tile_inflation
+from roofline.physics.lanes import on_lanes
 from roofline.physics.mixers import context_swing_frac, mixer_costs
 from roofline.physics.moe import distinct_experts
 from roofline.physics.passes import LinkRates, Pass, Rates
 from roofline.physics.plan import (
-    ARITHMETIC,
     ARITHMETIC_INDEX,
     COLLECTIVES,
     MATRIX,
@@ -29,11 +29,7 @@ from roofline.physics.plan import (
     Plan,
 )
 from roofline.physics.shares import Shares, blended, by_class
-from roofline.physics.unpack import FURTHER_ROW_FRAC
 from specs.engine import Engine
-
-SIXTEEN_BIT = ("fp16", "bf16", "fp16_acc16")
-"""Arithmetic of products whose weights are stored in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,35 +161,14 @@ def compute_time_s(
         return at_peak_s
     if at is not None:
         product_s = _product_time_s(bundle, load, rates, engine, at)
-        return _unpacked(bundle, load, rates, engine, product_s)
+        return on_lanes(bundle, load, rates, engine, product_s)
     compute_s: FloatArray = bundle.flops * (load.units / (peak * engine.compute_frac))
     if engine.tile_weight_frac:
         inflation = _inflation(bundle, load, rates, engine)
         inflation *= engine.tile_weight_frac
         inflation += 1.0 - engine.tile_weight_frac
         compute_s *= inflation
-    return _unpacked(bundle, load, rates, engine, compute_s)
-
-
-def _unpacked(
-    bundle: Bundle, load: Load, rates: Rates, engine: Engine, compute_s: FloatArray
-) -> FloatArray:
-    """Seconds of products no shorter than by unpacking their weights on vector units.
-
-    Masks and shifts are shared by the rows of a product, loads, dot products and scales are
-    each row's own. Beyond `vector_rows` tiles take over, and never sooner than the most rows
-    on vector units: an engine changes over where tiles are quicker.
-    """
-    if not engine.unpack_frac:
-        return compute_s
-    rows = load.full_units / np.maximum(load.awake, 1e-9)
-    further = np.clip(rows, 1.0, max(engine.vector_rows, 1)) - 1.0
-    each = load.present * load.awake / (rates.integer_ops_per_s * engine.unpack_frac)
-    ops = bundle.unpack_ops * (1.0 + FURTHER_ROW_FRAC * further)
-    if engine.plain_ops and ARITHMETIC[bundle.arithmetic] in SIXTEEN_BIT:
-        ops = ops + 0.5 * bundle.flops * rates.by_api(engine.plain_ops) * (rows <= 1.0)
-    longer: FloatArray = np.maximum(compute_s, ops * each)
-    return longer
+    return on_lanes(bundle, load, rates, engine, compute_s)
 
 
 def _product_time_s(

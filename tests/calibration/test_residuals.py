@@ -12,11 +12,13 @@ from calibration.residuals import (  # noqa: E402
     LIMIT,
     dampings,
     described,
+    drawn_effects,
     target,
     trusted,
     weights,
 )
-from roofline.residual import NUMBERS  # noqa: E402
+from calibration.staged import Staged  # noqa: E402
+from roofline.residual import NUMBERS, Labels  # noqa: E402
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput")
 NAN = np.nan
@@ -108,3 +110,48 @@ def test_dampings_take_the_share_with_the_least_median_error():
     found = dampings(rows, y, unseen)["vllm"]
     assert tuple(COUNTED) == ("known device", "unseen device", "unseen model")
     assert found == pytest.approx((0.8 * 3 / 4, 0.0, 0.5 * 1 / 2))
+
+
+def _damped(known, device, model, y=0.4):
+    rows = pd.DataFrame(
+        {"is_engine": "vllm", "is_gpu": list("abcabcabc"), "is_model": list("mmmnnnooo")}
+    )
+    rows = rows.assign(is_weights="fp8", is_era="now")
+    unseen = dict(zip(COUNTED, (np.full(9, each) for each in (known, device, model)), strict=True))
+    return dampings(rows, np.full(9, y), unseen)["vllm"]
+
+
+def test_trees_that_hardly_gain_do_not_count():
+    # A tenth of the answer would take 0.01 of an error of 0.4: a fortieth, less than 3%.
+    assert _damped(0.01, 0.4, 0.4)[0] == 0.0
+    assert _damped(0.02, 0.4, 0.4)[0] > 0.0
+
+
+def test_what_carries_over_to_nothing_does_not_count_for_known_cases_either():
+    assert _damped(0.4, -0.4, -0.4) == (0.0, 0.0, 0.0)
+    known, device, model = _damped(0.4, -0.4, 0.4)
+    assert (known, device, model) == pytest.approx((0.9, 0.0, 0.75))
+
+
+def test_what_all_rows_share_counts_where_it_may():
+    # Forty rows a quarter above the prediction, none apart from the others.
+    count = 40
+    rows = pd.DataFrame({f"is_{name}": ["?"] * count for name in LABELS})
+    rows["is_engine"] = ["vllm"] * 20 + ["llama.cpp"] * 20
+    rows["is_gpu"] = ["a", "b"] * 20
+    rows["is_model"] = ["m", "m", "n", "n"] * 10
+
+    def answer(name, **words):
+        blocks = drawn_effects(rows, np.full(count, 0.25), np.ones(count), name)
+        label = Labels(**{**dict.fromkeys(LABELS, "?"), **words})
+        model = Staged({}, {}, {}, {}, blocks)
+        return model.predict([label], np.zeros(1, dtype=int), np.zeros((len(NUMBERS), 1)))[0]
+
+    known = {"gpu": "a", "engine": "vllm", "model": "m"}
+    assert answer("ttft", **known) == pytest.approx(0.25, abs=0.02)
+    assert answer("tpot", **known) == pytest.approx(0.25, abs=0.02)
+    # Queues are longer on any device; steps of one not measured are what was priced.
+    assert answer("ttft", **{**known, "gpu": "c", "model": "o"}) == pytest.approx(0.25, abs=0.03)
+    assert answer("tpot", **{**known, "gpu": "c", "model": "o"}) == 0.0
+    assert answer("tpot", **{**known, "engine": "llama.cpp"}) == 0.0
+    assert answer("ttft", gpu="c", engine="llama.cpp", model="o") == 0.0
