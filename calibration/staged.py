@@ -167,13 +167,6 @@ class Staged:
         told = (label.model in self.models.get(label.engine, ()), model)
         return min((share for was, share in (seen, told) if not was), default=known)
 
-    def rows_behind(self, label: Labels, by: Sequence[str]) -> int:
-        """Rows of a level of one of the blocks."""
-        for block in self.blocks:
-            if block.by == tuple(by):
-                return block.levels.get(level_of(label, by), (0.0, 0.0, 0))[2]
-        return 0
-
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
         return {

@@ -103,13 +103,6 @@ def test_json_round_trip():
     assert again.blocks == MODEL.blocks
 
 
-def test_rows_behind_a_level():
-    assert MODEL.rows_behind(LABEL, ("gpu",)) == 7
-    assert MODEL.rows_behind(LABEL, ("gpu", "engine")) == 0
-    assert MODEL.rows_behind(replace(LABEL, engine="tgi"), ("gpu", "engine")) == 3
-    assert MODEL.rows_behind(LABEL, ("model",)) == 0
-
-
 def test_word_columns_are_ones_where_the_word_is():
     found = word_columns([LABEL, replace(LABEL, engine="tgi", weights="int4")])
     names = FEATURES[len(NUMBERS) :]
