@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,16 @@ from calibration.staged import KINDS, Block, Staged, level_of
 from roofline.physics.kernel import FloatArray
 from roofline.physics.power import PowerConstants
 from roofline.physics.shares import Shares
-from roofline.residual import QUANTITIES, STANDINGS, TARGETS, Keys, Labels, Residual
+from roofline.residual import (
+    ERA_NAMES,
+    QUANTITIES,
+    STANDINGS,
+    TARGETS,
+    Keys,
+    Labels,
+    Residual,
+    era_of,
+)
 from specs.accelerator import Accelerator
 from specs.engine import Engine
 from specs.errors import SpecDataError
@@ -161,13 +171,18 @@ class LearnedCorrection:
         own = self._own_basis(accelerator, engine)
         if engine.overlaps or engine.name not in KINDS:
             return f"none: {engine.name} is not corrected{own if not engine.overlaps else ''}"
-        seen = self.models["tpot"].seen.get(engine.name, ())
+        pace = self.models["tpot"]
+        seen = pace.seen.get(engine.name, ())
         counted = self.meta["rows_by_engine"].get(engine.name, 0)
-        where = "this one among them" if accelerator.name in seen else "this one not"
+        known, elsewhere, _ = pace.shares(engine.name, ERA_NAMES[era_of(engine.until_year or nan)])
+        share, where = elsewhere, "this one not"
+        if accelerator.name in seen:
+            share, where = known, "this one among them"
+        counts = f"{share:.0%} of it counts for TPOT" if share else "of which TPOT takes nothing"
         kernels = self.kernels.basis(accelerator, engine)
         return (
-            f"residual of {engine.name} from {counted:,} rows on {len(seen)} devices, {where}; "
-            f"{kernels}{own}"
+            f"residual of {engine.name} from {counted:,} rows on {len(seen)} devices, {where}, "
+            f"{counts}; {kernels}{own}"
         )
 
     def _own_basis(self, accelerator: Accelerator, engine: Engine) -> str:

@@ -160,9 +160,13 @@ class Staged:
             kept = self._sums[key] = sum((effect for effect, _, _ in levels), 0.0)
         return kept
 
+    def shares(self, engine: str, era: str) -> tuple[float, float, float]:
+        """Shares of the trees' answer that count: known cases, unseen devices, unseen models."""
+        whole = self.damping.get(engine, (0.0, 0.0, 0.0))
+        return self.damping.get(f"{engine}|{era}", whole)
+
     def _factor(self, label: Labels) -> float:
-        whole = self.damping.get(label.engine, (0.0, 0.0, 0.0))
-        known, device, model = self.damping.get(level_of(label, ERA), whole)
+        known, device, model = self.shares(label.engine, label.era)
         seen = (label.gpu in self.seen.get(label.engine, ()), device)
         told = (label.model in self.models.get(label.engine, ()), model)
         return min((share for was, share in (seen, told) if not was), default=known)

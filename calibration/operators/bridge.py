@@ -113,6 +113,8 @@ class OperatorCorrection(Correction):
     def basis(self, accelerator: Accelerator, engine: Engine) -> str:
         """Whose kernels the shares come from."""
         facts = facts_of(accelerator)
+        if engine.name not in ENGINES:
+            return f"operators: as priced, {engine.name} has kernels of its own"
         if not self.applies(accelerator, engine):
             return f"none: no kernels of {engine.name} on {facts.family} or a relative measured"
         level = self.laws.level("gemm_bf16", facts)
