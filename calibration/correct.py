@@ -178,7 +178,7 @@ class LearnedCorrection:
         share, where = elsewhere, "this one not"
         if accelerator.name in seen:
             share, where = known, "this one among them"
-        counts = f"{share:.0%} of it counts for TPOT" if share else "of which TPOT takes nothing"
+        counts = f"decoding takes {share:.0%} of it" if share else "decoding takes nothing of it"
         kernels = self.kernels.basis(accelerator, engine)
         return (
             f"residual of {engine.name} from {counted:,} rows on {len(seen)} devices, {where}, "
