@@ -31,6 +31,7 @@ from benchmarks.figures import load_figures  # noqa: E402
 from benchmarks.floors import predicted_below_floor  # noqa: E402
 from benchmarks.worst import worst_groups  # noqa: E402
 from calibration.split import SPLITS, folds  # noqa: E402
+from specs.catalogue import get_accelerator  # noqa: E402
 
 SCOREBOARD = DATA.parent / "SCOREBOARD.md"
 
@@ -151,7 +152,8 @@ def test_targets_name_groups_and_the_page_says_what_was_asked():
     assert "\n0 predicted times lie below the hard floor, and 0 of" in text
     # Reasons are of groups that exist.
     table = load_figures()
-    known = set(zip(table["source"], table["gpu"], table["engine"], strict=True))
+    devices = {name: get_accelerator(name).name for name in table["gpu"].unique()}
+    known = set(zip(table["source"], table["gpu"].map(devices), table["engine"], strict=True))
     for name in json.loads((DATA / "worst.json").read_text(encoding="utf-8")):
         assert tuple(name.split(" | ")) in known
 
