@@ -201,21 +201,42 @@ def _serve(
         batched = np.clip(chunk / work.new_tokens * (1.0 - 1e-9), 1.0, batched)
     several = setup.prefill(batched, work, devices)
     several = limited(several, devices, work.power_limit_w, stages=setup.layout.pp)
+    under_way = np.clip(beat.running / batched, 1.0, setup.layout.pp)
+    one = np.ones_like(batched)
+    prompt_s = course.prefill.time_s * _turn_frac(setup, one, under_way, work, devices)
+    batched_s = several.time_s * _turn_frac(setup, batched, under_way, work, devices)
     durations = Durations(
         request_s=setup.engine.request_s,
-        prompt_s=course.prefill.time_s,
+        prompt_s=prompt_s,
         batched=batched,
-        batched_s=several.time_s,
+        batched_s=batched_s,
         step_s=course.step.time_s,
         caches_s=_caches_s(setup, work, devices, beat.decoding),
-        token_s=several.time_s / (batched * work.new_tokens),
+        token_s=batched_s / (batched * work.new_tokens),
     )
     state = closed_loop(beat, durations)
-    choose = work.serving
+    choose, onward_s = work.serving, course.prefill.time_s - prompt_s
     return replace(
         course,
-        ttft_s=np.where(choose, state.ttft_s, course.ttft_s),
-        later_ttft_s=np.where(choose, state.later_ttft_s, course.ttft_s),
+        ttft_s=np.where(choose, state.ttft_s + onward_s, course.ttft_s),
+        later_ttft_s=np.where(choose, state.later_ttft_s + onward_s, course.ttft_s),
         tpot_s=np.where(choose, state.tpot_s, course.tpot_s),
         requests_per_s=np.where(choose, state.requests_per_s * setup.layout.dp, 0.0),
     )
+
+
+def _turn_frac(
+    setup: Setup, prompts: FloatArray, under_way: FloatArray, work: Work, devices: CaseDevices
+) -> FloatArray | float:
+    """Time that a prefill keeps others from a pipeline, over what it takes from end to end.
+
+    With `under_way` passes in stages of their own at once, as under load, each holds a stage for
+    its part; no less than all its work over all stages.
+    """
+    stages = setup.layout.pp
+    if stages == 1 or not setup.engine.pipelines_decode:
+        return 1.0
+    in_turn = setup.prefill_in_turn(prompts, work, devices)
+    factor = setup.stage_factor(in_turn, prompts, work, devices)
+    found: FloatArray = np.maximum(1.0 / under_way, 1.0 / (stages * factor))
+    return found

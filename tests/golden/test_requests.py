@@ -8,6 +8,7 @@ import pytest
 
 import roofline
 from roofline.physics.phases import pipelined_s
+from roofline.table import predict_table
 from specs.engine import get_engine
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -116,3 +117,20 @@ def test_a_batch_that_decodes_goes_through_llama_cpps_devices_whole():
 
     assert tpot_s("llama.cpp", 8, 4) == pytest.approx(tpot_s("llama.cpp", 8, 1), rel=0.01)
     assert tpot_s("vllm", 4, 4) == pytest.approx(tpot_s("vllm", 1, 4), rel=1e-9)
+
+
+def test_stages_work_on_prompts_of_several_requests_at_once():
+    # Prompts of 2,048 tokens, one token each to decode after the first: prefill is all there is.
+    # Alone a prompt passes all eight stages; of 64 in flight eight passes of four prompts fill
+    # the stages, and one leaves every eighth of that time.
+    asked = {"engine": "trtllm", "input_len": 2048, "output_len": 2, "pp": 8}
+    alone, loaded, whole = (
+        predict_table({"model": LLAMA, "gpu": "L40S", **asked, **more})
+        for more in ({"concurrency": 1}, {"concurrency": 64}, {"batch": 4})
+    )
+    pass_s = float(whole["ttft_s"][0])
+    rate = float(loaded["output_tok_per_s"][0]) / 2.0
+    assert rate * pass_s / (4 * 8) == pytest.approx(1.0, rel=0.06)
+    one_s = float(predict_table({"model": LLAMA, "gpu": "L40S", **asked})["ttft_s"][0])
+    assert float(alone["ttft_s"][0]) >= one_s
+    assert float(loaded["ttft_s"][0]) >= pass_s
