@@ -26,7 +26,7 @@ from calibration.operators.apply import from_dict as laws_from
 from calibration.operators.bridge import OperatorCorrection, load_correction
 from calibration.own import Posterior, read_points
 from calibration.own_cases import Cases, described, octaves_of
-from calibration.staged import KINDS, Block, Staged, level_of
+from calibration.staged import KINDS, Block, Staged, level_of, shares_of
 from roofline.physics.kernel import FloatArray
 from roofline.physics.power import PowerConstants
 from roofline.physics.shares import Shares
@@ -174,7 +174,8 @@ class LearnedCorrection:
         pace = self.models["tpot"]
         seen = pace.seen.get(engine.name, ())
         counted = self.meta["rows_by_engine"].get(engine.name, 0)
-        known, elsewhere, _ = pace.shares(engine.name, ERA_NAMES[era_of(engine.until_year or nan)])
+        era = ERA_NAMES[era_of(engine.until_year or nan)]
+        known, elsewhere, _ = shares_of(pace.damping, engine.name, era)
         share, where = elsewhere, "this one not"
         if accelerator.name in seen:
             share, where = known, "this one among them"

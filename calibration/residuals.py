@@ -13,11 +13,11 @@ from calibration.mixed import PartialPooling
 from calibration.split import folds
 from calibration.staged import (
     EFFECTS,
-    ERA,
     KINDS,
     SHARED,
     Block,
     Staged,
+    shares_of,
     trees_of,
     word_columns,
 )
@@ -134,11 +134,8 @@ def _known_shares(
     rows: pd.DataFrame, damping: Mapping[str, tuple[float, float, float]]
 ) -> FloatArray:
     """Share of trees that each row gets where its device and model were seen."""
-    nothing = (0.0, 0.0, 0.0)
-    columns = [f"is_{name}" for name in ERA]
-    pairs = rows[columns].astype(str).itertuples(index=False, name=None)
-    whole = [(damping.get(engine, nothing), f"{engine}|{era}") for engine, era in pairs]
-    return np.array([damping.get(name, default)[0] for default, name in whole])
+    pairs = zip(rows["is_engine"].astype(str), rows["is_era"].astype(str), strict=True)
+    return np.array([shares_of(damping, engine, era)[0] for engine, era in pairs])
 
 
 def _values(rows: pd.DataFrame, column: str) -> dict[str, tuple[str, ...]]:

@@ -67,10 +67,6 @@ longer than priced everywhere; the pace of decoding is so only where an engine s
 only where it was measured."""
 
 
-ERA = ("engine", "era")
-"""What dampings go by: software of one time has traits that no other has."""
-
-
 def word_columns(labels: Sequence[Labels]) -> FloatArray:
     """Columns of `WORDS` for labels, shape ``(n_words, n_labels)``."""
     rows = []
@@ -83,6 +79,19 @@ def word_columns(labels: Sequence[Labels]) -> FloatArray:
 def level_of(label: Labels, by: Sequence[str]) -> str:
     """Name of a label's level in a block."""
     return "|".join(getattr(label, name) for name in by)
+
+
+Shares = tuple[float, float, float]
+"""Of the trees' answer that count: for known cases, unseen devices, unseen models."""
+
+
+def shares_of(damping: Mapping[str, Shares], engine: str, era: str) -> Shares:
+    """Shares of an engine's era; of the whole engine where the era has none, else nothing.
+
+    Software of one time has traits that no other has.
+    """
+    whole = damping.get(engine, (0.0, 0.0, 0.0))
+    return damping.get(f"{engine}|{era}", whole)
 
 
 def trees_of(trees: Mapping[str, Trees], engine: str) -> str:
@@ -160,13 +169,8 @@ class Staged:
             kept = self._sums[key] = sum((effect for effect, _, _ in levels), 0.0)
         return kept
 
-    def shares(self, engine: str, era: str) -> tuple[float, float, float]:
-        """Shares of the trees' answer that count: known cases, unseen devices, unseen models."""
-        whole = self.damping.get(engine, (0.0, 0.0, 0.0))
-        return self.damping.get(f"{engine}|{era}", whole)
-
     def _factor(self, label: Labels) -> float:
-        known, device, model = self.shares(label.engine, label.era)
+        known, device, model = shares_of(self.damping, label.engine, label.era)
         seen = (label.gpu in self.seen.get(label.engine, ()), device)
         told = (label.model in self.models.get(label.engine, ()), model)
         return min((share for was, share in (seen, told) if not was), default=known)
