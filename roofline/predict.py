@@ -97,7 +97,8 @@ def predict(
     max_batched_tokens : int, optional
         Tokens that a pass may carry; the engine's default if left out.
     held_steps : float
-        Decode steps that the engine lets a prompt wait before it takes it in.
+        Decode steps that the engine lets a prompt wait before it takes it in; 0 for as many
+        as it does by itself.
     correction : Correction, optional
         What was learned from measurements; None prices by the engine's profile alone.
 

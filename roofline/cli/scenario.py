@@ -49,7 +49,7 @@ def add_scenario_arguments(parser: Parser) -> None:
         type=float,
         default=0.0,
         metavar="N",
-        help="decode steps that the engine holds a prompt back for (0)",
+        help="decode steps that the engine holds a prompt back for (the engine's)",
     )
     group.add_argument("--weight-dtype", default="", metavar="T", help="default: the checkpoint's")
     group.add_argument("--kv-dtype", default="", metavar="T", help="default: the engine's")

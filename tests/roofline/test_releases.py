@@ -64,6 +64,9 @@ def test_an_engine_given_as_a_noun_is_taken_as_it_is():
 def test_years_that_cannot_be_are_refused():
     with pytest.raises(InvalidInputError, match="engine_year is 1024"):
         predict(LLAMA, "H100 SXM", engine_year=1024)
+    # Half a year would be of one release and of another era.
+    with pytest.raises(InvalidInputError, match=r"engine_year is 2023\.5"):
+        predict(LLAMA, "H100 SXM", engine_year=2023.5)
 
 
 def test_sixteen_bits_of_2024_were_read_at_the_pace_of_lanes():
