@@ -228,9 +228,7 @@ def _check_sizes(numbers: Mapping[str, NDArray[np.float64]], problems: NDArray[n
     note((year < 2000) | (year > 2100) | part, "engine_year is {}; give a year such as 2024.", year)
     held = numbers["held_steps"]
     wrong = ~((held >= 0) & (held < 1e6))
-    note(
-        wrong, "held_steps is {}; give the steps that a prompt waits; 0: the engine's.", held
-    )
+    note(wrong, "held_steps is {}; give the steps that a prompt waits; 0: the engine's.", held)
     spread = numbers["spread_frac"]
     wrong = ~((spread >= 0) & (spread <= 2))
     note(wrong, "spread_frac is {}; give 0 for equal lengths, at most 2.", spread)
